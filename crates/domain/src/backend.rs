@@ -1,0 +1,149 @@
+//! The traits that run work.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_core::Stream;
+
+use crate::event::{Event, Usage};
+use crate::receipt::EgressLog;
+use crate::request::Request;
+use crate::target::Target;
+
+/// A future that can be moved between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The events of one answer. Dropping it cancels the work: on the device within one decode step, elsewhere by closing
+/// the connection.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<Event, BackendError>> + Send>>;
+
+/// One piece of work for a backend.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What was asked.
+    pub request: Arc<Request>,
+    /// The target that was chosen; the backend must not use another.
+    pub target: Arc<Target>,
+    /// Where outbound bytes are noted.
+    pub egress: EgressLog,
+}
+
+/// Runs conversations and completions.
+pub trait Backend: Send + Sync {
+    /// Starts the work. Returns once the target has accepted it and the first event is there to be read, so that a
+    /// failure before the first token is an `Err` here and another target can be tried.
+    fn generate(&self, call: Call) -> BoxFuture<'_, Result<EventStream, BackendError>>;
+
+    /// Counts the prompt's tokens without running it. The default says that the backend cannot.
+    fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<u32, BackendError>> {
+        Box::pin(async move {
+            Err(BackendError::new(BackendErrorKind::Unsupported, format!("`{}` cannot count tokens", call.target.id)))
+        })
+    }
+}
+
+/// Turns texts into vectors.
+pub trait Embedder: Send + Sync {
+    /// One vector for each input, in order, normalised to length 1, and the tokens used.
+    fn embed(&self, call: Call) -> BoxFuture<'_, Result<(Vec<Vec<f32>>, Usage), BackendError>>;
+}
+
+/// What went wrong at a target.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct BackendError {
+    /// What the caller can do about it.
+    pub kind: BackendErrorKind,
+    /// A sentence for people. Never holds prompt text or keys.
+    pub message: String,
+    /// When the target asked to be left alone for a while.
+    pub retry_after: Option<Duration>,
+    /// What to do next, where there is something to do.
+    pub hint: Option<String>,
+}
+
+impl BackendError {
+    /// An error without hint or delay.
+    pub fn new(kind: BackendErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None, hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Errors by what can be done about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendErrorKind {
+    /// The request itself is wrong; no target will take it. Names the field where one is at fault.
+    InvalidRequest {
+        /// The field of the request, in the request's own words.
+        field: Option<String>,
+    },
+    /// The prompt, with the answer asked for, is longer than the context window.
+    ContextExceeded {
+        /// Tokens of the prompt.
+        prompt: u32,
+        /// Tokens the window holds.
+        window: u32,
+    },
+    /// The target cannot do this at all.
+    Unsupported,
+    /// There is no such model at the target.
+    ModelNotFound,
+    /// The model does not fit in memory, or its file is broken.
+    ModelUnusable,
+    /// Key missing or refused.
+    Unauthorised,
+    /// The target is busy; later may do.
+    Overloaded,
+    /// Refused by a rate limit or quota.
+    RateLimited,
+    /// No connection, or it broke.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// The target failed inside: a crash of the engine, a 5xx of a provider.
+    Failed,
+    /// The target answered what its protocol does not allow.
+    Protocol,
+    /// The daemon is shutting down.
+    ShuttingDown,
+}
+
+impl BackendErrorKind {
+    /// Whether another target might succeed where this one failed.
+    pub fn another_target_may_do(&self) -> bool {
+        !matches!(self, Self::InvalidRequest { .. } | Self::ShuttingDown)
+    }
+
+    /// Whether the failure counts against the health of the target.
+    pub fn counts_against_health(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::Timeout | Self::Failed | Self::Protocol | Self::Overloaded | Self::Unauthorised)
+    }
+
+    /// A stable word for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest { .. } => "invalid_request",
+            Self::ContextExceeded { .. } => "context_length_exceeded",
+            Self::Unsupported => "unsupported",
+            Self::ModelNotFound => "model_not_found",
+            Self::ModelUnusable => "model_unusable",
+            Self::Unauthorised => "unauthorised",
+            Self::Overloaded => "overloaded",
+            Self::RateLimited => "rate_limited",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::Protocol => "protocol",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}

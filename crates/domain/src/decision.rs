@@ -1,0 +1,132 @@
+//! Where a request will run, and why.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::facts::Sensitivity;
+use crate::target::{Capability, TargetId};
+
+/// How the steps of a Decision are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// The one step, or an error.
+    Direct,
+    /// The steps in order until one yields its first token.
+    Fallback,
+}
+
+impl Strategy {
+    /// The word used in receipts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One thing to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Where.
+    pub target: TargetId,
+}
+
+/// What `decide` found: an order of steps, and one verdict for each target there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// How the steps are run.
+    pub strategy: Strategy,
+    /// In the order to try them. Empty: the request is refused, and the verdicts say why.
+    pub steps: Vec<Step>,
+    /// One for each target, in the order the targets were given.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Taken or excluded, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which target.
+    pub target: TargetId,
+    /// `Ok`: permitted and able, with its place among the steps (0 first). `Err`: excluded.
+    pub outcome: Result<usize, Exclusion>,
+}
+
+/// Why a target is out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exclusion {
+    /// The request asked for another model.
+    NotAsked,
+    /// The config does not permit this target.
+    NotPermitted,
+    /// The text is more sensitive than this target may see.
+    TooSensitive {
+        /// What was found.
+        found: Sensitivity,
+        /// What is permitted.
+        permitted: Sensitivity,
+    },
+    /// It lacks something the request needs.
+    Incapable(Capability),
+    /// The prompt, and the answer asked for, do not fit.
+    ContextTooSmall {
+        /// Tokens needed: an estimate of the prompt, and the answer's limit where one is set.
+        needed: u32,
+        /// Tokens there are.
+        window: u32,
+    },
+    /// It failed several times in a row and is left alone for a while.
+    Down,
+    /// It is not expected to answer within the latency budget, and another target is.
+    TooSlow {
+        /// Measured median time to first token.
+        expected: Duration,
+        /// What the caller can live with.
+        budget: Duration,
+    },
+    /// It has no price, and the config does not say that it is free.
+    NoPrice,
+}
+
+impl Exclusion {
+    /// A stable word for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAsked => "not_asked",
+            Self::NotPermitted => "not_permitted",
+            Self::TooSensitive { .. } => "too_sensitive",
+            Self::Incapable(_) => "incapable",
+            Self::ContextTooSmall { .. } => "context_too_small",
+            Self::Down => "down",
+            Self::TooSlow { .. } => "too_slow",
+            Self::NoPrice => "no_price",
+        }
+    }
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => f.write_str("the request asked for another model"),
+            Self::NotPermitted => f.write_str("the config does not permit this target"),
+            Self::TooSensitive { found, permitted } => {
+                write!(f, "the text is {found} and this target may see {permitted} at most")
+            }
+            Self::Incapable(capability) => write!(f, "it cannot do `{}`", capability.as_str()),
+            Self::ContextTooSmall { needed, window } => {
+                write!(f, "the request needs {needed} tokens and the context window holds {window}")
+            }
+            Self::Down => f.write_str("it failed several times in a row and is left alone for a while"),
+            Self::TooSlow { expected, budget } => {
+                write!(f, "first token expected after {} ms, budget {} ms", expected.as_millis(), budget.as_millis())
+            }
+            Self::NoPrice => f.write_str("it has no price and is not declared free"),
+        }
+    }
+}

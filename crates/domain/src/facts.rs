@@ -1,0 +1,103 @@
+//! What inspection found, without a network.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::request::Profile;
+use crate::target::{Capabilities, TargetId};
+
+/// How much harm it would do if the text became known. Ordered: later is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Sensitivity {
+    /// May be known to anyone.
+    Public,
+    /// For the organisation. The default for text nobody has judged.
+    #[default]
+    Internal,
+    /// For named people.
+    Confidential,
+    /// Never leaves the device, whatever the rules say.
+    Restricted,
+}
+
+impl Sensitivity {
+    /// All, from harmless to harmful.
+    pub const ALL: [Sensitivity; 4] = [Self::Public, Self::Internal, Self::Confidential, Self::Restricted];
+
+    /// The word used on the wire, in config and in receipts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Internal => "internal",
+            Self::Confidential => "confidential",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
+impl fmt::Display for Sensitivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is none of the four levels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a sensitivity: expected public, internal, confidential or restricted")]
+pub struct BadSensitivity(pub String);
+
+impl FromStr for Sensitivity {
+    type Err = BadSensitivity;
+    fn from_str(text: &str) -> Result<Self, BadSensitivity> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text).ok_or_else(|| BadSensitivity(text.chars().take(64).collect()))
+    }
+}
+
+/// Something sensitive that was found in the text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What it is: `email`, `iban`, `api-key`.
+    pub kind: &'static str,
+    /// Where: byte offsets into the inspected text.
+    pub span: std::ops::Range<usize>,
+    /// 0 to 100: how sure the detector is.
+    pub confidence: u8,
+}
+
+/// Whether a target can be expected to answer now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Health {
+    /// Answered last time, or was never asked.
+    #[default]
+    Up,
+    /// Failed several times in a row and is left alone for a while.
+    Down,
+}
+
+/// Everything `decide` may look at. Two equal values always lead to the same Decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// The model as asked.
+    pub model: String,
+    /// The app's name for what the request is for.
+    pub feature: Option<String>,
+    /// How soon it is needed.
+    pub profile: Profile,
+    /// The worst of what was found and what the caller said.
+    pub sensitivity: Sensitivity,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// An upper estimate of the prompt's tokens.
+    pub prompt_tokens: u32,
+    /// Most tokens the answer may have; `None` when the caller set no limit.
+    pub max_output_tokens: Option<u32>,
+    /// What a target must be able to do.
+    pub needs: Capabilities,
+    /// The time to first token the caller can live with.
+    pub latency_budget: Option<Duration>,
+    /// Targets that are not to be expected to answer now; any target not listed is up.
+    pub down: Vec<TargetId>,
+    /// Median time to first token measured for a target, where there are measurements.
+    pub first_token: Vec<(TargetId, Duration)>,
+}

@@ -1,0 +1,32 @@
+//! The words of Inshore, and the traits that backends implement.
+//!
+//! Everything in the workspace depends on this crate and it depends on nothing of ours. It knows no I/O, no
+//! serialization, no clock and no async runtime: wire formats (OpenAI, Anthropic, engine frames, database rows)
+//! live at their own edges and convert to and from these types explicitly.
+//!
+//! Layout: [`request`] what an app asked; [`facts`] what inspection found; [`target`] where work can run;
+//! [`decision`] where it will run and why; [`event`] what an answer is made of; [`receipt`] what happened;
+//! [`backend`] the traits that run work; [`money`], [`id`], [`time`] the small words below them.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod decision;
+pub mod event;
+pub mod facts;
+pub mod id;
+pub mod money;
+pub mod receipt;
+pub mod request;
+pub mod target;
+pub mod time;
+
+pub use backend::{Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, EventStream};
+pub use decision::{Decision, Exclusion, Step, Strategy, Verdict};
+pub use event::{Delta, Event, FinishReason, TokenLogprob, Usage};
+pub use facts::{Facts, Finding, Health, Sensitivity};
+pub use id::{ReceiptId, RequestId, TraceId};
+pub use money::{Currency, Money};
+pub use receipt::{EgressLog, EgressRecord, Outcome, Receipt, Timings};
+pub use request::{Hints, Principal, Profile, Request, Task};
+pub use target::{Capabilities, Capability, Price, Target, TargetId, Tier};
+pub use time::{Clock, Timestamp};

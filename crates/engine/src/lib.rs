@@ -1,0 +1,7 @@
+//! On-device inference: llama.cpp in a child process of its own, sandboxed, without network.
+//!
+//! This crate has two halves that share only [`frames`]:
+//! the **parent** half runs in the daemon, is safe Rust and treats the child as untrusted; the **child** half
+//! (`inshore engine`) owns llama.cpp and is the only place in the workspace with `unsafe`.
+
+pub mod frames;

@@ -1,0 +1,2 @@
+//! The `inshore` command.
+fn main() {}
