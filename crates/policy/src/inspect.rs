@@ -1,0 +1,201 @@
+//! What can be found out about a request by looking at it.
+
+use inshore_domain::request::{Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice};
+use inshore_domain::{Capabilities, Capability, Facts, Request, Sensitivity, Task};
+
+/// Bytes of prompt for one token. English averages about 4 and other scripts 2 to 3; this estimate is only used to leave
+/// out targets that are clearly too small, the target itself counts exactly. So it errs towards few tokens.
+const BYTES_PER_TOKEN: usize = 5;
+/// Tokens that a chat template adds to each message.
+const TOKENS_PER_MESSAGE: usize = 4;
+
+/// Everything that the request itself tells. The caller adds what only it knows: health and measured latencies.
+pub fn inspect(request: &Request) -> Facts {
+    Facts {
+        model: request.model.clone(),
+        feature: request.hints.feature.clone(),
+        profile: request.hints.profile,
+        sensitivity: request.hints.sensitivity.unwrap_or(Sensitivity::default()),
+        findings: Vec::new(),
+        prompt_tokens: estimate_prompt_tokens(&request.task),
+        max_output_tokens: request.task.sampling().and_then(|sampling| sampling.max_tokens),
+        needs: needs(&request.task),
+        latency_budget: request.hints.latency_budget,
+        down: Vec::new(),
+        first_token: Vec::new(),
+    }
+}
+
+/// What a target must be able to do to take this task.
+pub fn needs(task: &Task) -> Capabilities {
+    match task {
+        Task::Chat(chat) => chat_needs(chat),
+        Task::Completion(completion) => completion_needs(completion),
+        Task::Embedding(embedding) => embedding_needs(embedding),
+    }
+}
+
+fn chat_needs(chat: &Chat) -> Capabilities {
+    let mut needs = sampling_needs(&chat.sampling, &chat.output).with(Capability::Chat);
+    let uses_tools = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
+    if uses_tools || chat.messages.iter().any(|message| !message.tool_calls.is_empty()) {
+        needs = needs.with(Capability::Tools);
+    }
+    let has_image = |part: &Part| matches!(part, Part::Image { .. });
+    if chat.messages.iter().any(|message| message.content.iter().any(has_image)) {
+        needs = needs.with(Capability::Vision);
+    }
+    needs
+}
+
+fn completion_needs(completion: &Completion) -> Capabilities {
+    let mut needs = sampling_needs(&completion.sampling, &completion.output).with(Capability::Completion);
+    if completion.suffix.is_some() {
+        needs = needs.with(Capability::Infill);
+    }
+    with_token_prompts(needs, &completion.prompts)
+}
+
+fn embedding_needs(embedding: &Embedding) -> Capabilities {
+    with_token_prompts(Capabilities::NONE.with(Capability::Embeddings), &embedding.inputs)
+}
+
+fn with_token_prompts(needs: Capabilities, prompts: &[PromptText]) -> Capabilities {
+    if prompts.iter().any(|prompt| matches!(prompt, PromptText::Tokens(_))) {
+        needs.with(Capability::TokenPrompts)
+    } else {
+        needs
+    }
+}
+
+fn sampling_needs(sampling: &Sampling, output: &OutputFormat) -> Capabilities {
+    let mut needs = Capabilities::NONE;
+    let extended = sampling.top_k.is_some()
+        || sampling.min_p.is_some()
+        || sampling.repetition_penalty.is_some()
+        || sampling.ignore_eos
+        || sampling.truncate_prompt;
+    if extended {
+        needs = needs.with(Capability::ExtendedSampling);
+    }
+    if sampling.logprobs.is_some() {
+        needs = needs.with(Capability::Logprobs);
+    }
+    if sampling.n > 1 {
+        needs = needs.with(Capability::ManyAnswers);
+    }
+    if !sampling.adapters.is_empty() {
+        needs = needs.with(Capability::Adapters);
+    }
+    match output {
+        OutputFormat::Text => needs,
+        OutputFormat::JsonObject | OutputFormat::JsonSchema { .. } => needs.with(Capability::JsonSchema),
+        OutputFormat::Grammar(_) | OutputFormat::Regex(_) => needs.with(Capability::Grammar),
+    }
+}
+
+/// A rough lower estimate of the prompt's tokens, without a tokenizer: enough to leave out targets whose window is
+/// clearly too small. Images count as nothing.
+pub fn estimate_prompt_tokens(task: &Task) -> u32 {
+    let tokens = match task {
+        Task::Chat(chat) => chat_tokens(chat),
+        Task::Completion(completion) => {
+            let suffix = completion.suffix.as_deref().map_or(0, text_tokens);
+            completion.prompts.iter().map(prompt_tokens).max().unwrap_or(0) + suffix
+        }
+        Task::Embedding(embedding) => embedding.inputs.iter().map(prompt_tokens).max().unwrap_or(0),
+    };
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+fn chat_tokens(chat: &Chat) -> usize {
+    let messages: usize = chat
+        .messages
+        .iter()
+        .map(|message| {
+            let content: usize = message
+                .content
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => text_tokens(text),
+                    Part::Image { .. } => 0,
+                })
+                .sum();
+            let calls: usize = message.tool_calls.iter().map(|call| text_tokens(&call.arguments)).sum();
+            content + calls + TOKENS_PER_MESSAGE
+        })
+        .sum();
+    let tools: usize = chat
+        .tools
+        .iter()
+        .map(|tool| tool.parameters.as_ref().map_or(0, |schema| text_tokens(&schema.0)) + text_tokens(&tool.name))
+        .sum();
+    messages + tools
+}
+
+fn prompt_tokens(prompt: &PromptText) -> usize {
+    match prompt {
+        PromptText::Text(text) => text_tokens(text),
+        PromptText::Tokens(tokens) => tokens.len(),
+    }
+}
+
+fn text_tokens(text: &str) -> usize {
+    text.len().div_ceil(BYTES_PER_TOKEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inshore_domain::request::{Message, Role, Tool};
+
+    fn words(capabilities: Capabilities) -> Vec<&'static str> {
+        capabilities.iter().map(Capability::as_str).collect()
+    }
+
+    #[test]
+    fn a_plain_chat_needs_only_chat() {
+        let chat = Chat { messages: vec![Message::text(Role::User, "hello")], ..Chat::default() };
+        assert_eq!(words(needs(&Task::Chat(chat))), ["chat"]);
+    }
+
+    #[test]
+    fn each_wish_becomes_a_need() {
+        let tool = Tool { name: "f".into(), description: None, parameters: None, strict: false };
+        let image = Part::Image { url: "https://example.test/cat.png".into() };
+        let mut message = Message::text(Role::User, "look");
+        message.content.push(image);
+        let chat = Chat {
+            messages: vec![message],
+            tools: vec![tool.clone()],
+            output: OutputFormat::JsonObject,
+            sampling: Sampling { logprobs: Some(0), n: 2, min_p: Some(0.1), ..Sampling::default() },
+            ..Chat::default()
+        };
+        let expected =
+            ["chat", "tools", "json-schema", "vision", "logprobs", "extended-sampling", "many-answers"];
+        assert_eq!(words(needs(&Task::Chat(chat))), expected);
+
+        let unused = Chat { tools: vec![tool], tool_choice: ToolChoice::None, ..Chat::default() };
+        assert_eq!(words(needs(&Task::Chat(unused))), ["chat"]);
+
+        let infill = Completion {
+            prompts: vec![PromptText::Tokens(vec![1, 2])],
+            suffix: Some("end".into()),
+            output: OutputFormat::Grammar("root ::= \"a\"".into()),
+            ..Completion::default()
+        };
+        let expected = ["completion", "infill", "grammar", "token-prompts"];
+        assert_eq!(words(needs(&Task::Completion(infill))), expected);
+    }
+
+    #[test]
+    fn the_estimate_counts_the_longest_prompt() {
+        let completion = Completion {
+            prompts: vec![PromptText::Text("a".repeat(50)), PromptText::Tokens(vec![0; 30])],
+            suffix: Some("b".repeat(10)),
+            ..Completion::default()
+        };
+        assert_eq!(estimate_prompt_tokens(&Task::Completion(completion)), 32);
+    }
+}
