@@ -1,0 +1,83 @@
+//! Opening the file.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+use crate::key::Key;
+use crate::lock::private;
+
+/// SQLCipher's page size. Each commit encrypts every page it touched, so smaller pages make commits cheaper and long
+/// reads dearer; 4096 is the default, what file systems write anyway, and what the bench `settle` was measured with.
+const PAGE: usize = 4096;
+/// How long SQLite itself waits for another connection. Only a checkpoint of ours holds the lock for so long; a second
+/// process is kept out by the lock file.
+const BUSY: Duration = Duration::from_secs(2);
+/// Page cache of a connection in KiB (negative, as SQLite wants it). A settled receipt touches the right-hand edge of
+/// two trees, some ten pages; 1 MiB holds that many times over and keeps the daemon small.
+const CACHE_KIB: i64 = -1024;
+/// After a checkpoint the write-ahead log is cut back to this many bytes, so that one burst does not hold the disk.
+const LOG_LIMIT: u64 = 16 << 20;
+
+/// Makes the file when there is none, readable by its owner only, and says whether its first bytes are those of a
+/// store with this key. Writes nothing to a file that has content.
+pub(crate) fn prepare(path: &Path, key: &Key) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    private(&mut options);
+    let mut file = options.open(path).map_err(|error| StoreError::unavailable(path, error))?;
+    let length = file.metadata().map_err(|error| StoreError::unavailable(path, error))?.len();
+    let mut head = Vec::with_capacity(PAGE);
+    file.by_ref().take(PAGE as u64).read_to_end(&mut head).map_err(|error| StoreError::unavailable(path, error))?;
+    if length == 0 || head.starts_with(&key.salt()) && head.len() == PAGE {
+        return Ok(());
+    }
+    let found = if head.starts_with(b"SQLite format 3\0") {
+        "it is an SQLite database without encryption"
+    } else if head.len() < PAGE {
+        "it is shorter than one page"
+    } else if std::str::from_utf8(head.get(..PAGE / 8).unwrap_or_default()).is_ok() {
+        // 512 bytes of ciphertext are valid UTF-8 with a probability far below one in 2^100.
+        "it is a text file"
+    } else {
+        return Err(StoreError::WrongKey { path: path.to_path_buf() });
+    };
+    Err(StoreError::NotAStore { path: path.to_path_buf(), found })
+}
+
+/// Opens a connection to a file that [`prepare`] has accepted, and reads its first page.
+pub(crate) fn connect(path: &Path, key: &Key) -> Result<Connection, StoreError> {
+    let failed = |error: rusqlite::Error| StoreError::from_sqlite(path, &error);
+    // No mutex: each connection belongs to one thread. No URI: a path is a path, whatever is in it.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.execute_batch(&key.pragma()).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    // SQLCipher's memory wiping locks and clears every allocation, which doubles the cost of a commit; what it would
+    // protect, the text of receipts, this process holds in the clear anyway.
+    connection.execute_batch("PRAGMA cipher_memory_security = OFF; PRAGMA cipher_log_level = NONE;").map_err(failed)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
+    configure(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // Write-ahead log: readers do not wait for the writer, and a commit is one append.
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // NORMAL: the log is forced to the disk at checkpoints, not at each commit (see the crate's first page).
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    // Checkpoints are asked for by the writer and run where nobody waits for them.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT as i64, |_| Ok(()))?;
+    // A damaged or hostile schema cannot call functions, and broken cells are reported when they are read.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    Ok(())
+}

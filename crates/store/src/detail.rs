@@ -1,0 +1,179 @@
+//! The lists of a receipt, as bytes: a version, then postcard.
+//!
+//! Postcard writes fields by position, so these types are a file format: what is here is never reordered or changed,
+//! new variants go to the end, and anything else takes a new version. Words of the domain that are sets of names
+//! travel as their names, so that a reordered enum there cannot change what an old receipt says.
+
+use std::time::Duration;
+
+use inshore_domain::{Capability, EgressRecord, Exclusion, Receipt, Sensitivity, TargetId, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::rows::clamp;
+
+/// The first byte of every detail.
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct DetailRow {
+    verdicts: Vec<VerdictRow>,
+    failed_steps: Vec<(String, String)>,
+    egress: Vec<EgressRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct VerdictRow {
+    target: String,
+    outcome: Result<u64, ExclusionRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ExclusionRow {
+    NotAsked,
+    NotPermitted,
+    TooSensitive { found: String, permitted: String },
+    Incapable(String),
+    ContextTooSmall { needed: u32, window: u32 },
+    Down,
+    TooSlow { expected_micros: u64, budget_micros: u64 },
+    NoPrice,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EgressRow {
+    target: String,
+    destination: String,
+    bytes_out: u64,
+    bytes_in: u64,
+}
+
+/// The lists of a receipt.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Detail {
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) failed_steps: Vec<(TargetId, String)>,
+    pub(crate) egress: Vec<EgressRecord>,
+}
+
+/// A detail that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadDetail {
+    #[error("detail is empty")]
+    Empty,
+    #[error("detail has version {0}, and this version knows {VERSION}")]
+    Version(u8),
+    #[error("detail does not decode: {0}")]
+    Bytes(#[from] postcard::Error),
+    #[error("detail has the unknown word `{0}`")]
+    Word(String),
+}
+
+/// Writes the lists of a receipt down. Texts longer than a column may be are cut like those.
+pub(crate) fn encode(receipt: &Receipt) -> Vec<u8> {
+    let row = DetailRow {
+        verdicts: receipt.verdicts.iter().map(verdict_to_row).collect(),
+        failed_steps: receipt
+            .failed_steps
+            .iter()
+            .map(|(target, said)| (clamp(&target.0).to_owned(), clamp(said).to_owned()))
+            .collect(),
+        egress: receipt.egress.iter().map(egress_to_row).collect(),
+    };
+    // Into a Vec, postcard only fails for values it cannot express (maps of unknown length); there are none here.
+    postcard::to_extend(&row, vec![VERSION]).unwrap_or_default()
+}
+
+/// Reads what [`encode`] wrote. Any bytes give a detail or an error.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Detail, BadDetail> {
+    let (version, rest) = bytes.split_first().ok_or(BadDetail::Empty)?;
+    if *version != VERSION {
+        return Err(BadDetail::Version(*version));
+    }
+    let row: DetailRow = postcard::from_bytes(rest)?;
+    Ok(Detail {
+        verdicts: row.verdicts.into_iter().map(verdict_from_row).collect::<Result<_, _>>()?,
+        failed_steps: row.failed_steps.into_iter().map(|(target, said)| (TargetId(target), said)).collect(),
+        egress: row.egress.into_iter().map(egress_from_row).collect(),
+    })
+}
+
+fn verdict_to_row(verdict: &Verdict) -> VerdictRow {
+    let outcome = match &verdict.outcome {
+        Ok(place) => Ok(*place as u64),
+        Err(exclusion) => Err(exclusion_to_row(exclusion)),
+    };
+    VerdictRow { target: clamp(&verdict.target.0).to_owned(), outcome }
+}
+
+fn verdict_from_row(row: VerdictRow) -> Result<Verdict, BadDetail> {
+    let outcome = match row.outcome {
+        Ok(place) => Ok(usize::try_from(place).unwrap_or(usize::MAX)),
+        Err(exclusion) => Err(exclusion_from_row(exclusion)?),
+    };
+    Ok(Verdict { target: TargetId(row.target), outcome })
+}
+
+fn exclusion_to_row(exclusion: &Exclusion) -> ExclusionRow {
+    match exclusion {
+        Exclusion::NotAsked => ExclusionRow::NotAsked,
+        Exclusion::NotPermitted => ExclusionRow::NotPermitted,
+        Exclusion::TooSensitive { found, permitted } => ExclusionRow::TooSensitive {
+            found: found.as_str().to_owned(),
+            permitted: permitted.as_str().to_owned(),
+        },
+        Exclusion::Incapable(capability) => ExclusionRow::Incapable(capability.as_str().to_owned()),
+        Exclusion::ContextTooSmall { needed, window } => {
+            ExclusionRow::ContextTooSmall { needed: *needed, window: *window }
+        }
+        Exclusion::Down => ExclusionRow::Down,
+        Exclusion::TooSlow { expected, budget } => ExclusionRow::TooSlow {
+            expected_micros: inshore_domain::time::micros(*expected),
+            budget_micros: inshore_domain::time::micros(*budget),
+        },
+        Exclusion::NoPrice => ExclusionRow::NoPrice,
+    }
+}
+
+fn exclusion_from_row(row: ExclusionRow) -> Result<Exclusion, BadDetail> {
+    Ok(match row {
+        ExclusionRow::NotAsked => Exclusion::NotAsked,
+        ExclusionRow::NotPermitted => Exclusion::NotPermitted,
+        ExclusionRow::TooSensitive { found, permitted } => {
+            Exclusion::TooSensitive { found: sensitivity(found)?, permitted: sensitivity(permitted)? }
+        }
+        ExclusionRow::Incapable(word) => Exclusion::Incapable(capability(word)?),
+        ExclusionRow::ContextTooSmall { needed, window } => Exclusion::ContextTooSmall { needed, window },
+        ExclusionRow::Down => Exclusion::Down,
+        ExclusionRow::TooSlow { expected_micros, budget_micros } => Exclusion::TooSlow {
+            expected: Duration::from_micros(expected_micros),
+            budget: Duration::from_micros(budget_micros),
+        },
+        ExclusionRow::NoPrice => Exclusion::NoPrice,
+    })
+}
+
+fn sensitivity(word: String) -> Result<Sensitivity, BadDetail> {
+    word.parse().map_err(|_| BadDetail::Word(word))
+}
+
+fn capability(word: String) -> Result<Capability, BadDetail> {
+    Capability::ALL.into_iter().find(|capability| capability.as_str() == word).ok_or(BadDetail::Word(word))
+}
+
+fn egress_to_row(record: &EgressRecord) -> EgressRow {
+    EgressRow {
+        target: clamp(&record.target.0).to_owned(),
+        destination: clamp(&record.destination).to_owned(),
+        bytes_out: record.bytes_out,
+        bytes_in: record.bytes_in,
+    }
+}
+
+fn egress_from_row(row: EgressRow) -> EgressRecord {
+    EgressRecord {
+        target: TargetId(row.target),
+        destination: row.destination,
+        bytes_out: row.bytes_out,
+        bytes_in: row.bytes_in,
+    }
+}

@@ -1,0 +1,76 @@
+//! The thread that reads, so that a long list never delays a commit. It also copies the write-ahead log back into the
+//! database file, which would delay one too.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use inshore_domain::{Receipt, ReceiptId};
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::StoreError;
+use crate::lock::Lock;
+use crate::rows;
+
+/// Queries that may wait. People and dashboards ask, a few at a time; beyond it callers wait for room.
+pub(crate) const QUEUE: usize = 64;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the reader is asked.
+pub(crate) enum Read {
+    Receipt(ReceiptId, Reply<Option<Receipt>>),
+    Newest(u32, Reply<Vec<Receipt>>),
+    /// Copy what is in the log into the database file, as far as that goes without anybody waiting.
+    Checkpoint,
+    /// Answer what is queued, close the connection, then answer this.
+    Close(oneshot::Sender<()>),
+}
+
+pub(crate) struct Reader {
+    connection: Connection,
+    path: PathBuf,
+    _lock: Arc<Lock>,
+}
+
+impl Reader {
+    pub(crate) fn new(connection: Connection, path: PathBuf, lock: Arc<Lock>) -> Result<Self, StoreError> {
+        // A slip in a query cannot change anything; checkpoints are still allowed.
+        let guarded = connection.pragma_update(None, "query_only", true);
+        guarded.map_err(|error| StoreError::from_sqlite(&path, &error))?;
+        Ok(Self { connection, path, _lock: lock })
+    }
+
+    /// Works until told to close, or until nobody is left who could ask.
+    pub(crate) fn run(self, mut reads: mpsc::Receiver<Read>) {
+        let mut closing = Vec::new();
+        while let Some(read) = reads.blocking_recv() {
+            match read {
+                Read::Receipt(id, reply) => drop(reply.send(self.answer(rows::get(&self.connection, id)))),
+                Read::Newest(limit, reply) => drop(reply.send(self.answer(rows::newest(&self.connection, limit)))),
+                Read::Checkpoint => self.checkpoint(),
+                Read::Close(done) => {
+                    reads.close();
+                    closing.push(done);
+                }
+            }
+        }
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "the reading connection did not close cleanly");
+        }
+        for done in closing {
+            let _ = done.send(());
+        }
+    }
+
+    fn answer<T>(&self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+        result.map_err(|error| StoreError::from_sqlite(&self.path, &error))
+    }
+
+    fn checkpoint(&self) {
+        let passive = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = passive {
+            tracing::warn!(%error, "the write-ahead log could not be copied back");
+        }
+    }
+}

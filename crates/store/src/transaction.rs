@@ -1,0 +1,102 @@
+//! Named, retried transactions.
+
+use std::time::Instant;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+/// How often a transaction is begun before its error is given to the caller. SQLite has already waited for its busy
+/// timeout each time, so three tries are several seconds; more would only hide that something is wrong.
+const ATTEMPTS: u32 = 3;
+
+/// Runs `work` in one transaction and commits it. When the database is busy or locked, everything is rolled back and
+/// `work` runs again: it may run several times, its effects happen once. `name` appears in logs, with how long it took.
+pub(crate) fn transact<T>(
+    connection: &mut Connection,
+    name: &'static str,
+    mut work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let started = Instant::now();
+    let mut attempt = 1;
+    loop {
+        match once(connection, &mut work) {
+            Ok(value) => {
+                tracing::trace!(name, attempt, micros = started.elapsed().as_micros() as u64, "committed");
+                return Ok(value);
+            }
+            Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
+                tracing::warn!(name, attempt, %error, "transaction is tried again");
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn once<T>(
+    connection: &mut Connection,
+    work: &mut impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    // Immediate: the write lock is taken at the start, so that a transaction never fails half-way for want of it.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+fn is_transient(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (x INTEGER)").unwrap();
+        connection
+    }
+
+    fn busy() -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)
+    }
+
+    fn rows(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn work_that_runs_again_takes_effect_once() {
+        let (mut connection, mut runs) = (table(), 0);
+        transact(&mut connection, "test", |tx| {
+            runs += 1;
+            tx.execute("INSERT INTO t VALUES (1)", [])?;
+            if runs < 3 { Err(busy()) } else { Ok(()) }
+        })
+        .unwrap();
+        assert_eq!((runs, rows(&connection)), (3, 1));
+    }
+
+    #[test]
+    fn a_database_that_stays_busy_is_reported() {
+        let (mut connection, mut runs) = (table(), 0);
+        let failed = transact(&mut connection, "test", |_| {
+            runs += 1;
+            Err::<(), _>(busy())
+        });
+        assert_eq!(failed.unwrap_err().sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
+        assert_eq!(runs, ATTEMPTS);
+    }
+
+    #[test]
+    fn other_errors_roll_back_and_are_not_retried() {
+        let (mut connection, mut runs) = (table(), 0);
+        let failed = transact(&mut connection, "test", |tx| {
+            runs += 1;
+            tx.execute("INSERT INTO t VALUES (1)", [])?;
+            tx.execute("INSERT INTO nowhere VALUES (1)", [])
+        });
+        assert!(failed.is_err());
+        assert_eq!((runs, rows(&connection)), (1, 0));
+    }
+}
