@@ -32,7 +32,10 @@ pub(crate) fn prepare(path: &Path, key: &Key) -> Result<(), StoreError> {
     let mut file = options.open(path).map_err(|error| StoreError::unavailable(path, error))?;
     let length = file.metadata().map_err(|error| StoreError::unavailable(path, error))?.len();
     let mut head = Vec::with_capacity(PAGE);
-    file.by_ref().take(PAGE as u64).read_to_end(&mut head).map_err(|error| StoreError::unavailable(path, error))?;
+    file.by_ref()
+        .take(PAGE as u64)
+        .read_to_end(&mut head)
+        .map_err(|error| StoreError::unavailable(path, error))?;
     if length == 0 || head.starts_with(&key.salt()) && head.len() == PAGE {
         return Ok(());
     }
@@ -59,7 +62,9 @@ pub(crate) fn connect(path: &Path, key: &Key) -> Result<Connection, StoreError> 
     connection.busy_timeout(BUSY).map_err(failed)?;
     // SQLCipher's memory wiping locks and clears every allocation, which doubles the cost of a commit; what it would
     // protect, the text of receipts, this process holds in the clear anyway.
-    connection.execute_batch("PRAGMA cipher_memory_security = OFF; PRAGMA cipher_log_level = NONE;").map_err(failed)?;
+    connection
+        .execute_batch("PRAGMA cipher_memory_security = OFF; PRAGMA cipher_log_level = NONE;")
+        .map_err(failed)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
     configure(&connection).map_err(failed)?;
     Ok(connection)

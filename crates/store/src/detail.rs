@@ -177,3 +177,87 @@ fn egress_from_row(row: EgressRow) -> EgressRecord {
         bytes_in: row.bytes_in,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn detail() -> Detail {
+        let verdict = |target: &str, outcome| Verdict { target: TargetId(target.into()), outcome };
+        let (found, permitted) = (Sensitivity::Restricted, Sensitivity::Internal);
+        Detail {
+            verdicts: vec![
+                verdict("a", Ok(0)),
+                verdict("b", Err(Exclusion::NotAsked)),
+                verdict("c", Err(Exclusion::NotPermitted)),
+                verdict("d", Err(Exclusion::TooSensitive { found, permitted })),
+                verdict("e", Err(Exclusion::Incapable(Capability::Vision))),
+                verdict("f", Err(Exclusion::ContextTooSmall { needed: 9000, window: 4096 })),
+                verdict("g", Err(Exclusion::Down)),
+                verdict(
+                    "h",
+                    Err(Exclusion::TooSlow {
+                        expected: Duration::from_millis(900),
+                        budget: Duration::from_millis(300),
+                    }),
+                ),
+                verdict("i", Err(Exclusion::NoPrice)),
+            ],
+            failed_steps: vec![(TargetId("a".into()), "no answer".into())],
+            egress: vec![EgressRecord {
+                target: TargetId("a".into()),
+                destination: "host:443".into(),
+                bytes_out: 700,
+                bytes_in: u64::MAX,
+            }],
+        }
+    }
+
+    fn bytes_of(detail: &Detail) -> Vec<u8> {
+        let row = DetailRow {
+            verdicts: detail.verdicts.iter().map(verdict_to_row).collect(),
+            failed_steps: detail
+                .failed_steps
+                .iter()
+                .map(|(target, said)| (target.0.clone(), said.clone()))
+                .collect(),
+            egress: detail.egress.iter().map(egress_to_row).collect(),
+        };
+        postcard::to_extend(&row, vec![VERSION]).unwrap()
+    }
+
+    /// The file format. Receipts written by every released version must stay readable: a change here needs a new
+    /// [`VERSION`] beside the old one.
+    #[test]
+    fn the_bytes_are_the_ones_that_were_agreed_on() {
+        let bytes = bytes_of(&detail());
+        assert_eq!(decode(&bytes).unwrap(), detail());
+        let lines: Vec<String> =
+            bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+        insta::assert_snapshot!("detail_bytes", lines.join("\n"));
+    }
+
+    #[test]
+    fn unknown_versions_and_words_are_named() {
+        assert!(matches!(decode(&[]), Err(BadDetail::Empty)));
+        assert!(matches!(decode(&[9, 0, 0, 0]), Err(BadDetail::Version(9))));
+        let row = VerdictRow { target: "a".into(), outcome: Err(ExclusionRow::Incapable("flying".into())) };
+        assert!(matches!(verdict_from_row(row), Err(BadDetail::Word(word)) if word == "flying"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_detail_or_an_error(bytes: Vec<u8>) {
+            let _ = decode(&bytes);
+        }
+
+        #[test]
+        fn a_changed_byte_is_a_detail_or_an_error(at: prop::sample::Index, value: u8) {
+            let mut bytes = bytes_of(&detail());
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+            let _ = decode(&bytes);
+        }
+    }
+}

@@ -91,11 +91,15 @@ impl StoreError {
     /// What to do next, where there is something to do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::WrongKey { .. } => Some("restore the key that was made together with the file, or move the file away to start with an empty store"),
+            Self::WrongKey { .. } => Some(
+                "restore the key that was made together with the file, or move the file away to start with an empty store",
+            ),
             Self::NotAStore { .. } => Some("name another path, or move the file away"),
             Self::NewerSchema { .. } => Some("install the version of Inshore that wrote it, or a newer one"),
             Self::InUse { .. } => Some("stop the other daemon, or give this one another state directory"),
-            Self::Damaged { .. } => Some("restore a backup, or move the file away to start with an empty store; it was left as it is"),
+            Self::Damaged { .. } => Some(
+                "restore a backup, or move the file away to start with an empty store; it was left as it is",
+            ),
             Self::DiskFull { .. } => Some("free some space; the store goes on by itself"),
             Self::Unavailable { .. } | Self::AlreadySettled { .. } | Self::Closed => None,
         }
@@ -109,7 +113,9 @@ impl StoreError {
     pub(crate) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let path = path.to_path_buf();
         match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged { path, detail: error.to_string() },
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::Damaged { path, detail: error.to_string() }
+            }
             Some(ErrorCode::DiskFull) => Self::DiskFull { path },
             Some(_) => Self::Unavailable { path, detail: error.to_string() },
             // Not from SQLite but from reading a row: what is stored is not what this crate writes.

@@ -25,7 +25,8 @@ impl Key {
     /// that a wrong key and a damaged file can be told apart by the first bytes of the file. With a raw key the salt
     /// enters only the key of the page checksums, and a hash of 256 random bits tells nothing about them.
     pub(crate) fn salt(&self) -> [u8; Self::SALT_LEN] {
-        let digest = Sha256::new().chain_update(b"inshore store salt 1").chain_update(self.0.as_slice()).finalize();
+        let digest =
+            Sha256::new().chain_update(b"inshore store salt 1").chain_update(self.0.as_slice()).finalize();
         let mut salt = [0; Self::SALT_LEN];
         salt.iter_mut().zip(digest.iter()).for_each(|(to, from)| *to = *from);
         salt

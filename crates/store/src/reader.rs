@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use inshore_domain::{Receipt, ReceiptId};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
@@ -21,6 +21,8 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(crate) enum Read {
     Receipt(ReceiptId, Reply<Option<Receipt>>),
     Newest(u32, Reply<Vec<Receipt>>),
+    /// Check the whole file.
+    Verify(Reply<()>),
     /// Copy what is in the log into the database file, as far as that goes without anybody waiting.
     Checkpoint,
     /// Answer what is queued, close the connection, then answer this.
@@ -47,7 +49,10 @@ impl Reader {
         while let Some(read) = reads.blocking_recv() {
             match read {
                 Read::Receipt(id, reply) => drop(reply.send(self.answer(rows::get(&self.connection, id)))),
-                Read::Newest(limit, reply) => drop(reply.send(self.answer(rows::newest(&self.connection, limit)))),
+                Read::Newest(limit, reply) => {
+                    drop(reply.send(self.answer(rows::newest(&self.connection, limit))))
+                }
+                Read::Verify(reply) => drop(reply.send(self.verify())),
                 Read::Checkpoint => self.checkpoint(),
                 Read::Close(done) => {
                     reads.close();
@@ -67,10 +72,27 @@ impl Reader {
         result.map_err(|error| StoreError::from_sqlite(&self.path, &error))
     }
 
+    fn verify(&self) -> Result<(), StoreError> {
+        let damaged = |detail: String| StoreError::Damaged { path: self.path.clone(), detail };
+        // The first gives a row for each page whose checksum is wrong, the second one row, `ok`, or the problems.
+        let page = self.answer(first_text(&self.connection, "PRAGMA cipher_integrity_check"))?;
+        if let Some(problem) = page {
+            return Err(damaged(problem));
+        }
+        match self.answer(first_text(&self.connection, "PRAGMA integrity_check(1)"))? {
+            Some(problem) if problem != "ok" => Err(damaged(problem)),
+            _ => Ok(()),
+        }
+    }
+
     fn checkpoint(&self) {
         let passive = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = passive {
             tracing::warn!(%error, "the write-ahead log could not be copied back");
         }
     }
+}
+
+fn first_text(connection: &Connection, sql: &str) -> rusqlite::Result<Option<String>> {
+    connection.query_row(sql, [], |row| row.get(0)).optional()
 }

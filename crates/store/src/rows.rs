@@ -5,8 +5,8 @@ use std::time::Duration;
 use inshore_domain::receipt::AnsweredBy;
 use inshore_domain::time::micros;
 use inshore_domain::{
-    Currency, Money, Outcome, Principal, Profile, Receipt, ReceiptId, RequestId, Sensitivity, Strategy, TargetId, Tier,
-    Timestamp, Timings, TraceId, Usage,
+    Currency, Money, Outcome, Principal, Profile, Receipt, ReceiptId, RequestId, Sensitivity, Strategy,
+    TargetId, Tier, Timestamp, Timings, TraceId, Usage,
 };
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params};
@@ -64,7 +64,9 @@ pub(crate) fn insert(tx: &Transaction<'_>, receipt: &Receipt, detail: &[u8]) -> 
         Outcome::Failed { code, message } => (Some(clamp(code)), Some(clamp(message))),
         Outcome::Answered | Outcome::Cancelled => (None, None),
     };
-    let sum = |of: fn(&inshore_domain::EgressRecord) -> u64| signed(receipt.egress.iter().map(of).fold(0, u64::saturating_add));
+    let sum = |of: fn(&inshore_domain::EgressRecord) -> u64| {
+        signed(receipt.egress.iter().map(of).fold(0, u64::saturating_add))
+    };
     let inserted = tx.prepare_cached(INSERT)?.execute(named_params! {
         ":id": receipt.id.to_bits().to_be_bytes(),
         ":request": receipt.request.to_bits().to_be_bytes(),
@@ -116,7 +118,8 @@ pub(crate) fn newest(connection: &Connection, limit: u32) -> rusqlite::Result<Ve
 /// The first and last `seq` there are; `None` in an empty table.
 pub(crate) fn span(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
     let sql = "SELECT (SELECT min(seq) FROM receipts), (SELECT max(seq) FROM receipts)";
-    let (first, last) = connection.query_row(sql, [], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)))?;
+    let (first, last) = connection
+        .query_row(sql, [], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)))?;
     Ok(first.zip(last))
 }
 
@@ -126,7 +129,10 @@ pub(crate) fn remove_before(tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<
 }
 
 /// What is stored is not what [`insert`] writes.
-fn unreadable(column: &'static str, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+fn unreadable(
+    column: &'static str,
+    reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
     tracing::warn!(column, "a receipt's row cannot be read");
     rusqlite::Error::FromSqlConversionFailure(0, Type::Null, reason.into())
 }
@@ -140,22 +146,35 @@ fn unsigned(row: &Row<'_>, column: &'static str) -> rusqlite::Result<u64> {
 }
 
 /// Looks a stored word up among those of the domain.
-fn word<T>(row: &Row<'_>, column: &'static str, known: impl FnOnce(&str) -> Option<T>) -> rusqlite::Result<T> {
+fn word<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    known: impl FnOnce(&str) -> Option<T>,
+) -> rusqlite::Result<T> {
     let stored = row.get_ref(column)?.as_str()?;
-    known(stored).ok_or_else(|| unreadable(column, format!("column `{column}` has the unknown word `{}`", clamp(stored))))
+    known(stored).ok_or_else(|| {
+        unreadable(column, format!("column `{column}` has the unknown word `{}`", clamp(stored)))
+    })
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
-    let lists = detail::decode(row.get_ref("detail")?.as_blob()?).map_err(|error| unreadable("detail", error))?;
+    let lists =
+        detail::decode(row.get_ref("detail")?.as_blob()?).map_err(|error| unreadable("detail", error))?;
     Ok(Receipt {
         id: ReceiptId::from_bits(bits(row, "id")?),
         request: RequestId::from_bits(bits(row, "request")?),
         trace: TraceId::new(bits(row, "trace")?),
         at: Timestamp::from_unix_millis(unsigned(row, "at")?),
-        principal: Principal { app: row.get("app")?, user: row.get("user")?, organisation: row.get("organisation")? },
+        principal: Principal {
+            app: row.get("app")?,
+            user: row.get("user")?,
+            organisation: row.get("organisation")?,
+        },
         feature: row.get("feature")?,
         profile: word(row, "profile", |stored| {
-            [Profile::Realtime, Profile::Async, Profile::Batch].into_iter().find(|known| profile_word(*known) == stored)
+            [Profile::Realtime, Profile::Async, Profile::Batch]
+                .into_iter()
+                .find(|known| profile_word(*known) == stored)
         })?,
         asked: row.get("asked")?,
         answered_by: read_answered_by(row)?,
@@ -174,7 +193,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         },
         timings: Timings {
             queued: Duration::from_micros(unsigned(row, "queued_micros")?),
-            first_token: row.get::<_, Option<i64>>("first_token_micros")?.map(|time| Duration::from_micros(time.unsigned_abs())),
+            first_token: row
+                .get::<_, Option<i64>>("first_token_micros")?
+                .map(|time| Duration::from_micros(time.unsigned_abs())),
             total: Duration::from_micros(unsigned(row, "total_micros")?),
         },
         egress: lists.egress,

@@ -85,7 +85,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::AlreadySettled`] when there is a receipt with this id: it is left as it is.
-    pub fn settle(&self, receipt: Receipt) -> impl Future<Output = Result<(), StoreError>> + Send + 'static + use<> {
+    pub fn settle(
+        &self,
+        receipt: Receipt,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static + use<> {
         let (done, answer) = oneshot::channel();
         let orders = self.orders.clone();
         let queued = orders.try_send(Order::Settle(Settlement::new(receipt, done)));
@@ -107,6 +110,15 @@ impl Store {
     /// The receipts committed last, newest first; at most [`MAX_LISTED`].
     pub async fn receipts(&self, limit: u32) -> Result<Vec<Receipt>, StoreError> {
         self.read(|reply| Read::Newest(limit.min(MAX_LISTED), reply)).await
+    }
+
+    /// Reads the whole database and checks every page's checksum and every tree's order. Takes seconds for a large one;
+    /// commits go on meanwhile, other reads wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that was found.
+    pub async fn verify(&self) -> Result<(), StoreError> {
+        self.read(Read::Verify).await
     }
 
     /// Carries out what is queued, copies the write-ahead log back, closes the files and frees the lock. Later calls on

@@ -84,7 +84,9 @@ impl Writer {
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let span = rows::span(&connection).map_err(failed)?.map_or(Span { first: 1, last: 0 }, |(first, last)| Span { first, last });
+        let span = rows::span(&connection)
+            .map_err(failed)?
+            .map_or(Span { first: 1, last: 0 }, |(first, last)| Span { first, last });
         let log_pages = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&log_pages);
         connection
@@ -93,7 +95,15 @@ impl Writer {
                 Ok(())
             }))
             .map_err(failed)?;
-        Ok(Self { connection, path, reader, span, retained: i64::from(retained.max(1)), log_pages, _lock: lock })
+        Ok(Self {
+            connection,
+            path,
+            reader,
+            span,
+            retained: i64::from(retained.max(1)),
+            log_pages,
+            _lock: lock,
+        })
     }
 
     /// Works until told to close, or until nobody is left who could ask for anything.
@@ -199,4 +209,92 @@ impl Writer {
 
 fn already(id: ReceiptId) -> StoreError {
     StoreError::AlreadySettled { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use inshore_domain::{
+        Money, Outcome, Principal, Profile, RequestId, Sensitivity, Strategy, Timestamp, Timings, TraceId,
+        Usage,
+    };
+
+    use crate::connection::{connect, prepare};
+    use crate::key::Key;
+    use crate::migrations::migrate;
+
+    fn receipt(number: u128) -> Receipt {
+        Receipt {
+            id: ReceiptId::from_bits(number),
+            request: RequestId::from_bits(number),
+            trace: TraceId::new(number),
+            at: Timestamp::from_unix_millis(1),
+            principal: Principal::default(),
+            feature: None,
+            profile: Profile::Realtime,
+            asked: "auto".into(),
+            answered_by: None,
+            strategy: Strategy::Direct,
+            sensitivity: Sensitivity::Internal,
+            verdicts: Vec::new(),
+            failed_steps: vec![(inshore_domain::TargetId("t".into()), "x".repeat(3000))],
+            usage: Usage::default(),
+            timings: Timings::default(),
+            egress: Vec::new(),
+            cost: Money::ZERO,
+            outcome: Outcome::Answered,
+        }
+    }
+
+    fn batch(numbers: std::ops::Range<u128>) -> Vec<Settlement> {
+        numbers.map(|number| Settlement::new(receipt(number), oneshot::channel().0)).collect()
+    }
+
+    fn writer(folder: &std::path::Path) -> Writer {
+        let (path, key) = (folder.join("db"), Key::from_bytes([7; 32]));
+        prepare(&path, &key).unwrap();
+        let mut connection = connect(&path, &key).unwrap();
+        migrate(&mut connection, &path).unwrap();
+        let lock = Arc::new(Lock::take(&path).unwrap());
+        Writer::new(connection, path, 1_000_000, mpsc::channel(1).0, lock).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_and_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let pages: i64 = writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        writer
+            .connection
+            .query_row(&format!("PRAGMA max_page_count = {}", pages + 2), [], |_| Ok(()))
+            .unwrap();
+        let failed = writer.commit(&batch(1..20)).unwrap_err();
+        assert_eq!(failed, StoreError::DiskFull { path: folder.path().join("db") });
+        writer.connection.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+        assert_eq!(writer.commit(&batch(1..20)).unwrap(), [true; 19]);
+        assert_eq!(rows::newest(&writer.connection, 100).unwrap().len(), 19);
+    }
+
+    #[test]
+    fn a_database_locked_by_another_program_is_reported_and_survived() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        writer.connection.busy_timeout(Duration::ZERO).unwrap();
+        let other = connect(&folder.path().join("db"), &Key::from_bytes([7; 32])).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(matches!(writer.commit(&batch(1..3)), Err(StoreError::Unavailable { .. })));
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(writer.commit(&batch(1..3)).unwrap(), [true, true]);
+    }
+
+    #[test]
+    fn a_receipt_settled_twice_does_not_disturb_its_neighbours() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        assert_eq!(writer.commit(&batch(1..3)).unwrap(), [true, true]);
+        assert_eq!(writer.commit(&batch(2..5)).unwrap(), [false, true, true]);
+        assert_eq!((writer.span.first, writer.span.last), (1, 4));
+    }
 }

@@ -1,0 +1,9 @@
+//! The store through its public face, over real files.
+
+mod closing;
+mod kill;
+mod opening;
+mod retention;
+mod round_trip;
+mod sample;
+mod secrecy;
