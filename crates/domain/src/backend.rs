@@ -39,15 +39,21 @@ pub trait Backend: Send + Sync {
     /// Counts the prompt's tokens without running it. The default says that the backend cannot.
     fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<u32, BackendError>> {
         Box::pin(async move {
-            Err(BackendError::new(BackendErrorKind::Unsupported, format!("`{}` cannot count tokens", call.target.id)))
+            Err(BackendError::new(
+                BackendErrorKind::Unsupported,
+                format!("`{}` cannot count tokens", call.target.id),
+            ))
         })
     }
 }
 
+/// One vector for each input, in order, and the tokens used.
+pub type Vectors = (Vec<Vec<f32>>, Usage);
+
 /// Turns texts into vectors.
 pub trait Embedder: Send + Sync {
     /// One vector for each input, in order, normalised to length 1, and the tokens used.
-    fn embed(&self, call: Call) -> BoxFuture<'_, Result<(Vec<Vec<f32>>, Usage), BackendError>>;
+    fn embed(&self, call: Call) -> BoxFuture<'_, Result<Vectors, BackendError>>;
 }
 
 /// What went wrong at a target.
@@ -125,7 +131,15 @@ impl BackendErrorKind {
 
     /// Whether the failure counts against the health of the target.
     pub fn counts_against_health(&self) -> bool {
-        matches!(self, Self::Unreachable | Self::Timeout | Self::Failed | Self::Protocol | Self::Overloaded | Self::Unauthorised)
+        matches!(
+            self,
+            Self::Unreachable
+                | Self::Timeout
+                | Self::Failed
+                | Self::Protocol
+                | Self::Overloaded
+                | Self::Unauthorised
+        )
     }
 
     /// A stable word for machines.

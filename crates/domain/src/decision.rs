@@ -124,7 +124,12 @@ impl fmt::Display for Exclusion {
             }
             Self::Down => f.write_str("it failed several times in a row and is left alone for a while"),
             Self::TooSlow { expected, budget } => {
-                write!(f, "first token expected after {} ms, budget {} ms", expected.as_millis(), budget.as_millis())
+                write!(
+                    f,
+                    "first token expected after {} ms, budget {} ms",
+                    expected.as_millis(),
+                    budget.as_millis()
+                )
             }
             Self::NoPrice => f.write_str("it has no price and is not declared free"),
         }

@@ -26,9 +26,10 @@ pub enum Event {
     },
     /// Token counts so far; the last one counts.
     Usage(Usage),
-    /// The exact bytes the target sent for the events just before this one, in the dialect of the request's
+    /// The exact bytes the target sent for the events that follow up to the next `Wire`, in the dialect of the request's
     /// [`crate::request::Original`]. Streaming: one or more whole SSE events. Otherwise: the whole body. Only sent when the
-    /// dialects match; an edge that forwards these must not also encode the other events.
+    /// dialects match, and then the first event after `Started` is one (it may be empty): an edge that forwards these bytes
+    /// does not encode the other events, and decides which it does by the first event it sees.
     Wire(Bytes),
 }
 

@@ -50,7 +50,10 @@ pub struct BadSensitivity(pub String);
 impl FromStr for Sensitivity {
     type Err = BadSensitivity;
     fn from_str(text: &str) -> Result<Self, BadSensitivity> {
-        Self::ALL.into_iter().find(|level| level.as_str() == text).ok_or_else(|| BadSensitivity(text.chars().take(64).collect()))
+        Self::ALL
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| BadSensitivity(text.chars().take(64).collect()))
     }
 }
 

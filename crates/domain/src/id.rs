@@ -173,7 +173,13 @@ mod tests {
     fn traceparent_is_read_strictly() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(TraceId::from_traceparent(good).unwrap().to_string(), "0af7651916cd43dd8448eb211c80319c");
-        for bad in ["", "00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-0af7651916cd43dd8448eb211c80319c-b7-01", "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"] {
+        for bad in [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+        ] {
             assert_eq!(TraceId::from_traceparent(bad), None, "{bad}");
         }
     }

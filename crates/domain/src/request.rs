@@ -158,12 +158,24 @@ pub struct Message {
 impl Message {
     /// A message of text only.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { role, content: vec![Part::Text(text.into())], tool_calls: Vec::new(), tool_call_id: None, name: None }
+        Self {
+            role,
+            content: vec![Part::Text(text.into())],
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+            name: None,
+        }
     }
 
     /// All text parts joined; images contribute nothing.
     pub fn joined_text(&self) -> String {
-        self.content.iter().filter_map(|part| match part { Part::Text(text) => Some(text.as_str()), Part::Image { .. } => None }).collect()
+        self.content
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Image { .. } => None,
+            })
+            .collect()
     }
 }
 

@@ -86,8 +86,19 @@ pub enum Capability {
 impl Capability {
     /// All, in the order they are shown.
     pub const ALL: [Capability; 13] = [
-        Self::Chat, Self::Completion, Self::Infill, Self::Embeddings, Self::Tools, Self::JsonSchema, Self::Grammar,
-        Self::Vision, Self::Logprobs, Self::TokenPrompts, Self::Adapters, Self::ExtendedSampling, Self::ManyAnswers,
+        Self::Chat,
+        Self::Completion,
+        Self::Infill,
+        Self::Embeddings,
+        Self::Tools,
+        Self::JsonSchema,
+        Self::Grammar,
+        Self::Vision,
+        Self::Logprobs,
+        Self::TokenPrompts,
+        Self::Adapters,
+        Self::ExtendedSampling,
+        Self::ManyAnswers,
     ];
 
     /// The word used in config, reasons and `show`.
