@@ -1,0 +1,69 @@
+//! Every key there is.
+//!
+//! `*` stands for a name that the user chooses: `models.*.context` is `context` below `[models.some-id]`. Keys below
+//! `targets` belong to each entry of `[[targets]]`.
+
+/// Plain keys, with their built-in values as TOML.
+pub(super) const PLAIN: [(&str, &str); 23] = [
+    ("server.listen", "\"127.0.0.1:7467\""),
+    ("server.unix_socket", "\"auto\""),
+    ("server.max_connections", "512"),
+    ("server.body_limit", "\"32 MiB\""),
+    ("server.cors_origins", "[]"),
+    ("server.allowed_hosts", "[]"),
+    ("engine.threads", "\"auto\""),
+    ("engine.context", "\"auto\""),
+    ("engine.parallel", "8"),
+    ("engine.batch", "512"),
+    ("engine.keep_alive", "\"5m\""),
+    ("engine.memory_limit", "\"auto\""),
+    ("engine.gpu_layers", "\"auto\""),
+    ("engine.kv_type", "\"f16\""),
+    ("engine.require_sandbox", "true"),
+    ("engine.retained_prefix_bytes", "\"256 MiB\""),
+    ("engine.saved_prefix_bytes", "\"1 GiB\""),
+    ("models.dir", "\"auto\""),
+    ("models.default", "\"inshore-default\""),
+    ("models.builtin", "true"),
+    ("models.hub", "\"https://huggingface.co\""),
+    ("store.key", "\"auto\""),
+    ("log.level", "\"info\""),
+];
+
+/// Keys of one `[models.ID]`.
+pub(super) const MODEL: [&str; 10] = [
+    "context", "parallel", "keep_alive", "threads", "gpu_layers", "kv_type", "template", "aliases", "adapters", "pooling",
+];
+
+/// Keys of one `[[targets]]`.
+pub(super) const TARGET: [&str; 17] = [
+    "id", "tier", "kind", "base_url", "model", "aliases", "key", "permit", "max_sensitivity", "context_window", "max_output",
+    "capabilities", "price", "free", "connect_timeout", "first_byte_timeout", "idle_timeout",
+];
+
+/// The section names.
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
+    // Each name once: the table above is grouped by section.
+    let mut last = "";
+    PLAIN
+        .iter()
+        .filter_map(|(path, _)| path.split_once('.').map(|(section, _)| section))
+        .filter(move |section| std::mem::replace(&mut last, section) != *section)
+        .chain(["targets"])
+}
+
+/// The known word most like the given one, when it is like enough to be meant.
+pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Below this, suggestions read as noise: `size` for `listen`.
+    const LIKE_ENOUGH: f64 = 0.45;
+    known
+        .map(|word| (strsim::normalized_damerau_levenshtein(given, word).max(prefix_likeness(given, word)), word))
+        .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+/// People shorten words: `mem` for `memory_limit`.
+fn prefix_likeness(given: &str, word: &str) -> f64 {
+    if given.len() >= 3 && word.starts_with(given) { 0.5 } else { 0.0 }
+}

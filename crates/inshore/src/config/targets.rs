@@ -1,0 +1,207 @@
+//! `[[targets]]`: models on other machines.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use inshore_domain::{Capabilities, Capability, Currency, Price, Sensitivity, Tier};
+use toml::Value;
+
+use super::reader::Reader;
+use super::values;
+
+/// Which protocol a target speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TargetKind {
+    /// OpenAI's, as llama.cpp's server, vLLM, Ollama, LM Studio and many others speak it.
+    #[default]
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
+}
+
+/// Where a target's key is kept; never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeySource {
+    /// In this environment variable of the daemon.
+    Environment(String),
+    /// In the operating system's keyring, under this name (`inshore secret set NAME`).
+    Keyring(String),
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RemoteTarget {
+    pub(crate) id: String,
+    pub(crate) tier: Tier,
+    pub(crate) kind: TargetKind,
+    pub(crate) base_url: String,
+    pub(crate) model: String,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) key: Option<KeySource>,
+    /// `None`: not permitted at all.
+    pub(crate) permitted_up_to: Option<Sensitivity>,
+    pub(crate) context_window: u32,
+    pub(crate) max_output: Option<u32>,
+    pub(crate) capabilities: Capabilities,
+    /// `None`: unknown, so that `decide` leaves the target out.
+    pub(crate) price: Option<Price>,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// `None`: the provider client's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Timeouts {
+    pub(crate) connect: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+}
+
+/// What a chat model behind such an API can be expected to do when the config does not say.
+const USUAL: [Capability; 4] = [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Logprobs];
+const USUAL_ANTHROPIC: [Capability; 2] = [Capability::Chat, Capability::Tools];
+
+pub(super) fn targets(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
+    let settings = reader.settings;
+    let mut seen = BTreeSet::new();
+    let mut targets = Vec::new();
+    for entry in &settings.targets {
+        let target = reader.within("targets", &entry.entries, entry.origin.clone(), |reader| {
+            let target = one(reader);
+            if !seen.insert(target.id.clone()) {
+                reader.wrong("id", format!("there are two targets with the id `{}`", target.id), None);
+            }
+            target
+        });
+        targets.push(target);
+    }
+    targets
+}
+
+fn one(reader: &mut Reader<'_>) -> RemoteTarget {
+    for key in ["id", "tier", "base_url", "model"] {
+        if !reader.has(key) {
+            reader.wrong(key, format!("this target has no `{key}`"), None);
+        }
+    }
+    let kind =
+        reader.choice("kind", &[("openai", TargetKind::OpenAi), ("anthropic", TargetKind::Anthropic)]);
+    RemoteTarget {
+        id: id(reader),
+        tier: reader.maybe("tier", tier).unwrap_or(Tier::Cloud),
+        kind,
+        base_url: reader.maybe("base_url", Reader::web_address).unwrap_or_default(),
+        model: reader.text("model"),
+        aliases: reader.texts("aliases"),
+        key: reader.maybe("key", key).flatten(),
+        permitted_up_to: permitted(reader),
+        // Small enough that a model of unknown size is not sent what it cannot read.
+        context_window: reader.maybe("context_window", |reader, path| reader.whole(path, 256, u32::MAX)).unwrap_or(8192),
+        max_output: reader.maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX)),
+        capabilities: reader.maybe("capabilities", capabilities).unwrap_or_else(|| match kind {
+            TargetKind::OpenAi => USUAL.into_iter().collect(),
+            TargetKind::Anthropic => USUAL_ANTHROPIC.into_iter().collect(),
+        }),
+        price: price(reader),
+        timeouts: Timeouts {
+            connect: reader.maybe("connect_timeout", Reader::duration),
+            first_byte: reader.maybe("first_byte_timeout", Reader::duration),
+            idle: reader.maybe("idle_timeout", Reader::duration),
+        },
+    }
+}
+
+fn id(reader: &mut Reader<'_>) -> String {
+    let id = reader.text("id");
+    if id == "device" || id.starts_with("device/") {
+        reader.wrong("id", format!("`{id}` is a name for models on this machine"), None);
+    }
+    id
+}
+
+fn tier(reader: &mut Reader<'_>, path: &str) -> Tier {
+    // Two-step, because `device` is a tier but not one that a config can add to.
+    let cloud = reader.choice(path, &[("edge", Some(false)), ("cloud", Some(true))]);
+    if cloud == Some(false) { Tier::Edge } else { Tier::Cloud }
+}
+
+fn permitted(reader: &mut Reader<'_>) -> Option<Sensitivity> {
+    let levels: Vec<(&str, Sensitivity)> = Sensitivity::ALL.into_iter().map(|level| (level.as_str(), level)).collect();
+    let up_to = reader.maybe("max_sensitivity", |reader, path| reader.choice(path, &levels)).unwrap_or_default();
+    if up_to == Sensitivity::Restricted {
+        reader.wrong("max_sensitivity", "restricted text never leaves the device".to_owned(), Some("use `confidential` at most"));
+    }
+    reader.flag("permit").then_some(up_to)
+}
+
+fn key(reader: &mut Reader<'_>, path: &str) -> Option<KeySource> {
+    let hint = "use `key = { env = \"OPENAI_API_KEY\" }`, or `inshore secret set NAME` and `key = { keyring = \"NAME\" }`";
+    let source = match reader.value(path) {
+        Some(Value::Table(table)) => {
+            let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
+            match (text("env"), text("keyring"), table.len()) {
+                (Some(name), None, 1) => Some(KeySource::Environment(name)),
+                (None, Some(name), 1) => Some(KeySource::Keyring(name)),
+                _ => None,
+            }
+        }
+        Some(Value::String(_)) => {
+            // The text is not shown: it may be the key.
+            reader.wrong(path, "a key may not be written in the config file".to_owned(), Some(hint));
+            return None;
+        }
+        _ => None,
+    };
+    if source.is_none() {
+        reader.wrong(path, "`key` must name where the key is kept".to_owned(), Some(hint));
+    }
+    source
+}
+
+fn capabilities(reader: &mut Reader<'_>, path: &str) -> Capabilities {
+    let mut all = Capabilities::NONE;
+    for word in reader.texts(path) {
+        match Capability::ALL.into_iter().find(|capability| capability.as_str() == word) {
+            Some(capability) => all = all.with(capability),
+            None => {
+                let words: Vec<_> = Capability::ALL.iter().map(|capability| capability.as_str()).collect();
+                reader.wrong(path, format!("`{word}` is not a capability"), Some(&format!("there are: {}", words.join(", "))));
+            }
+        }
+    }
+    all
+}
+
+fn price(reader: &mut Reader<'_>) -> Option<Price> {
+    let free = reader.flag("free");
+    match (free, reader.maybe("price", price_table)) {
+        (true, Some(_)) => {
+            reader.wrong("free", "this target has a price and is declared free".to_owned(), None);
+            None
+        }
+        (true, None) => Some(Price { currency: Currency::USD, input: 0, cached_input: 0, output: 0 }),
+        (false, price) => price.flatten(),
+    }
+}
+
+fn price_table(reader: &mut Reader<'_>, path: &str) -> Option<Price> {
+    let hint = "price = { currency = \"USD\", input = \"0.25\", cached_input = \"0.025\", output = \"2.00\" }, \
+                amounts for a million tokens, in quotes";
+    let Some(Value::Table(table)) = reader.value(path) else {
+        reader.wrong(path, "`price` must be a table".to_owned(), Some(hint));
+        return None;
+    };
+    if let Some(key) = table.keys().find(|key| !["currency", "input", "cached_input", "output"].contains(&key.as_str())) {
+        reader.wrong(path, format!("`price` has no `{key}`"), Some(hint));
+        return None;
+    }
+    let amount = |key: &str| table.get(key).and_then(Value::as_str).and_then(values::micros);
+    let currency = table.get("currency").map_or(Some(Currency::USD), |code| code.as_str().and_then(Currency::new));
+    let cached = if table.contains_key("cached_input") { amount("cached_input") } else { amount("input") };
+    match (currency, amount("input"), cached, amount("output")) {
+        (Some(currency), Some(input), Some(cached_input), Some(output)) => Some(Price { currency, input, cached_input, output }),
+        _ => {
+            reader.wrong(path, "`price` needs `input` and `output` as amounts in quotes".to_owned(), Some(hint));
+            None
+        }
+    }
+}
