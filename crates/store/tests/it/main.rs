@@ -1,4 +1,5 @@
 //! The store through its public face, over real files.
+#![cfg(test)]
 
 mod closing;
 mod kill;
