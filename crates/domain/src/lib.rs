@@ -20,7 +20,9 @@ pub mod request;
 pub mod target;
 pub mod time;
 
-pub use backend::{Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, EventStream};
+pub use backend::{
+    Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, Embeddings, EventStream,
+};
 pub use decision::{Decision, Exclusion, Step, Strategy, Verdict};
 pub use event::{Delta, Event, FinishReason, TokenLogprob, Usage};
 pub use facts::{Facts, Finding, Health, Sensitivity};

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inshore_domain::{Capability, Decision, Exclusion, Facts, Sensitivity, Step, Strategy, Target, TargetId, Tier, Verdict};
+use inshore_domain::{
+    Capability, Decision, Exclusion, Facts, Sensitivity, Step, Strategy, Target, TargetId, Tier, Verdict,
+};
 
 /// What holds for the whole installation, beside what each target's own entry in the config says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -118,7 +120,8 @@ fn too_small(facts: &Facts, target: &Target) -> Option<Exclusion> {
     }
     let answer = facts.max_output_tokens.unwrap_or(LEAST_ANSWER).min(LEAST_ANSWER);
     let needed = facts.prompt_tokens.saturating_add(answer);
-    (needed > target.context_window).then_some(Exclusion::ContextTooSmall { needed, window: target.context_window })
+    (needed > target.context_window)
+        .then_some(Exclusion::ContextTooSmall { needed, window: target.context_window })
 }
 
 fn prefer(facts: &Facts, rules: &Rules, a: &Target, b: &Target) -> Ordering {

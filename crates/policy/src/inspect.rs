@@ -1,6 +1,8 @@
 //! What can be found out about a request by looking at it.
 
-use inshore_domain::request::{Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice};
+use inshore_domain::request::{
+    Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice,
+};
 use inshore_domain::{Capabilities, Capability, Facts, Request, Sensitivity, Task};
 
 /// Bytes of prompt for one token. English averages about 4 and other scripts 2 to 3; this estimate is only used to leave
@@ -15,7 +17,8 @@ pub fn inspect(request: &Request) -> Facts {
         model: request.model.clone(),
         feature: request.hints.feature.clone(),
         profile: request.hints.profile,
-        sensitivity: request.hints.sensitivity.unwrap_or(Sensitivity::default()),
+        // A hint can raise what inspection found, never lower it; text that nobody has judged counts as internal.
+        sensitivity: request.hints.sensitivity.unwrap_or_default().max(Sensitivity::default()),
         findings: Vec::new(),
         prompt_tokens: estimate_prompt_tokens(&request.task),
         max_output_tokens: request.task.sampling().and_then(|sampling| sampling.max_tokens),
@@ -128,7 +131,9 @@ fn chat_tokens(chat: &Chat) -> usize {
     let tools: usize = chat
         .tools
         .iter()
-        .map(|tool| tool.parameters.as_ref().map_or(0, |schema| text_tokens(&schema.0)) + text_tokens(&tool.name))
+        .map(|tool| {
+            tool.parameters.as_ref().map_or(0, |schema| text_tokens(&schema.0)) + text_tokens(&tool.name)
+        })
         .sum();
     messages + tools
 }

@@ -1,30 +1,45 @@
-//! The application: the road of a request.
+//! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
-//! `inspect → decide → execute → settle`. The runtime sees only [`inshore_domain::Backend`]s; it knows no wire format,
-//! no provider and no engine. Data walks the road once, forward: nothing after `decide` re-decides, a failed step
-//! consults the next step of the same Decision.
+//! Layout: [`Runtime`] the door; `execute` runs the steps of a Decision; [`Answer`] the answer on its way to the caller;
+//! `settle` the receipt; `health` what was seen of each target; [`Registry`] the targets there are.
+//!
+//! Invariants: the runtime sees only [`inshore_domain::Backend`]s; it knows no wire format, no provider and no engine.
+//! Data walks the road once, forward: nothing after `decide` re-decides, a failed step consults the next step of the
+//! same Decision, and after the first piece of an answer no other target is tried. An answer ends only after its receipt
+//! is committed.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod error;
+mod execute;
+mod health;
 mod registry;
+mod settle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use inshore_domain::{
+    Clock, Decision, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request, Target, TargetId, Usage,
+};
+use inshore_policy::{Rules, decide, inspect};
+use inshore_store::Store;
+use tokio_util::task::TaskTracker;
 
 pub use answer::{Answer, AnswerStream};
 pub use error::{RunError, RunErrorKind};
 pub use registry::{Registered, Registry};
 
-use std::sync::Arc;
-
-use inshore_domain::{Clock, Decision, Request, Usage};
-use inshore_store::Store;
+use settle::Running;
 
 /// Vectors and what they took.
 #[derive(Debug)]
 pub struct Embedded {
     /// Names the receipt, which is already in the store.
-    pub receipt: inshore_domain::ReceiptId,
+    pub receipt: ReceiptId,
     /// Which target made them.
-    pub target: Arc<inshore_domain::Target>,
+    pub target: Arc<Target>,
     /// One for each input, in order, normalised to length 1.
     pub vectors: Vec<Vec<f32>>,
     /// Tokens used.
@@ -40,15 +55,24 @@ pub struct Runtime {
 struct Shared {
     clock: Arc<dyn Clock>,
     store: Store,
-    registry: arc_swap::ArcSwap<Registry>,
-    tasks: tokio_util::task::TaskTracker,
+    registry: ArcSwap<Registry>,
+    rules: ArcSwap<Rules>,
+    health: health::Health,
+    tasks: TaskTracker,
 }
 
 impl Runtime {
     /// A runtime without targets; see [`Self::set_targets`].
     pub fn new(clock: Arc<dyn Clock>, store: Store) -> Self {
-        let registry = arc_swap::ArcSwap::from_pointee(Registry::default());
-        Self { shared: Arc::new(Shared { clock, store, registry, tasks: tokio_util::task::TaskTracker::new() }) }
+        let shared = Shared {
+            clock,
+            store,
+            registry: ArcSwap::default(),
+            rules: ArcSwap::default(),
+            health: health::Health::default(),
+            tasks: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Replaces the targets. Requests already decided keep theirs.
@@ -56,8 +80,146 @@ impl Runtime {
         self.shared.registry.store(Arc::new(Registry::new(entries)));
     }
 
-    /// The targets there are.
-    pub fn targets(&self) -> Vec<Arc<inshore_domain::Target>> {
+    /// Replaces the rules. Requests already decided keep theirs.
+    pub fn set_rules(&self, rules: Rules) {
+        self.shared.rules.store(Arc::new(rules));
+    }
+
+    /// The targets there are, in the order of the config.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
         self.shared.registry.load().targets().to_vec()
     }
+
+    /// Targets that failed several times in a row and are left alone for a while.
+    pub fn down(&self) -> Vec<TargetId> {
+        self.shared.health.down(self.shared.clock.monotonic())
+    }
+
+    /// Median time to first token of each target that has answered since the start.
+    pub fn first_token(&self) -> Vec<(TargetId, Duration)> {
+        self.shared.health.first_token()
+    }
+
+    /// Where the request would run now, and why, without running it.
+    pub fn decide(&self, request: &Request) -> (Facts, Decision) {
+        self.decide_with(request, &self.shared.registry.load())
+    }
+
+    fn decide_with(&self, request: &Request, registry: &Registry) -> (Facts, Decision) {
+        let mut facts = inspect::inspect(request);
+        facts.down = self.down();
+        facts.first_token = self.first_token();
+        let decision = decide(&facts, &self.shared.rules.load(), registry.targets());
+        (facts, decision)
+    }
+
+    /// Answers a conversation or continues a text.
+    ///
+    /// # Errors
+    /// When no target may or can take it, or the last one tried failed before its first token. What had to be said has
+    /// then been said in a receipt too.
+    pub async fn run(&self, request: Request) -> Result<Answer, RunError> {
+        let registry = self.shared.registry.load_full();
+        let running = self.admit(request, &registry).await?;
+        let begun = execute::begin(running, &registry).await?;
+        let receipt = begun.running.id;
+        let Some((target, model)) = begun.running.answering.clone() else {
+            let error = RunError::new(RunErrorKind::NoTarget, "no target answered");
+            return Err(execute::fail(begun.running, error).await);
+        };
+        Ok(Answer { receipt, target, model, events: AnswerStream::new(begun) })
+    }
+
+    /// Turns texts into vectors. The receipt is committed when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn embed(&self, request: Request) -> Result<Embedded, RunError> {
+        let registry = self.shared.registry.load_full();
+        let running = self.admit(request, &registry).await?;
+        let (running, target, vectors) = execute::embed(running, &registry).await?;
+        let (receipt, usage) = (running.id, running.usage);
+        running.settle(Outcome::Answered).await?;
+        Ok(Embedded { receipt, target, vectors, usage })
+    }
+
+    /// Counts the tokens of a conversation's prompt at the target that would answer it. Leaves a receipt only when
+    /// something left the device for it.
+    ///
+    /// # Errors
+    /// When no target may or can take it.
+    pub async fn count_tokens(&self, request: Request) -> Result<u32, RunError> {
+        let registry = self.shared.registry.load_full();
+        let running = self.admit(request, &registry).await?;
+        let (running, result) = execute::count_tokens(running, &registry).await;
+        if running.egress.snapshot().is_empty() {
+            running.forget();
+            return result;
+        }
+        match result {
+            Ok(tokens) => running.settle(Outcome::Answered).await.map(|()| tokens),
+            Err(error) => Err(execute::fail(running, error).await),
+        }
+    }
+
+    /// Refuses new work, and waits until all answers under way are settled. Whoever holds [`AnswerStream`]s must finish
+    /// or drop them.
+    pub async fn shutdown(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// Inspects and decides; refuses what no target may or can take.
+    async fn admit(&self, request: Request, registry: &Registry) -> Result<Running, RunError> {
+        if self.shared.tasks.is_closed() {
+            return Err(RunError::new(RunErrorKind::ShuttingDown, "the daemon is shutting down"));
+        }
+        let (facts, decision) = self.decide_with(&request, registry);
+        let running = Running {
+            id: ReceiptId::new(self.shared.clock.now(), self.shared.clock.random()),
+            shared: self.shared.clone(),
+            request: Arc::new(request),
+            facts,
+            decision,
+            egress: EgressLog::default(),
+            failed_steps: Vec::new(),
+            answering: None,
+            usage: Usage::default(),
+            queued: Duration::ZERO,
+            first_token: None,
+            settled: false,
+        };
+        if running.decision.steps.is_empty() {
+            let error = refusal(&running);
+            return Err(execute::fail(running, error).await);
+        }
+        Ok(running)
+    }
+}
+
+/// Says why no target is left.
+fn refusal(running: &Running) -> RunError {
+    let model = &running.request.model;
+    let excluded = || {
+        running
+            .decision
+            .verdicts
+            .iter()
+            .filter_map(|verdict| Some((verdict, verdict.outcome.as_ref().err()?)))
+    };
+    if excluded().all(|(_, exclusion)| *exclusion == Exclusion::NotAsked) {
+        let mut error = RunError::new(RunErrorKind::UnknownModel, format!("there is no model `{model}`"));
+        error.hint = Some(
+            "`inshore model list` shows the models there are; `auto` takes the best that is permitted".into(),
+        );
+        return error;
+    }
+    let reasons: Vec<String> = excluded()
+        .filter(|(_, exclusion)| **exclusion != Exclusion::NotAsked)
+        .map(|(verdict, exclusion)| format!("`{}`: {exclusion}", verdict.target))
+        .collect();
+    let message = format!("no target may or can take this request ({})", reasons.join("; "));
+    let mut error = RunError::new(RunErrorKind::NoTarget, message);
+    error.decision = Some(Box::new(running.decision.clone()));
+    error
 }

@@ -17,7 +17,12 @@ fn target(id: &str, tier: Tier) -> Target {
         context_window: 8192,
         max_output: None,
         capabilities: chat(),
-        price: remote.then_some(Price { currency: Currency::USD, input: 1_000_000, cached_input: 0, output: 2_000_000 }),
+        price: remote.then_some(Price {
+            currency: Currency::USD,
+            input: 1_000_000,
+            cached_input: 0,
+            output: 2_000_000,
+        }),
         permitted_up_to: remote.then_some(Sensitivity::Internal),
     }
 }
@@ -52,7 +57,11 @@ fn check(facts: &Facts, targets: &[Target], expected: &str) {
 }
 
 fn three() -> Vec<Target> {
-    vec![target("openai/big", Tier::Cloud), target("box/mid", Tier::Edge), target("device/small", Tier::Device)]
+    vec![
+        target("openai/big", Tier::Cloud),
+        target("box/mid", Tier::Edge),
+        target("device/small", Tier::Device),
+    ]
 }
 
 #[test]
@@ -96,33 +105,42 @@ fn down_incapable_and_too_small_targets_are_out() {
 #[test]
 fn a_missed_latency_budget_moves_a_target_back_but_not_out() {
     let slow = (TargetId("device/small".into()), Duration::from_millis(900));
-    let facts = Facts { latency_budget: Some(Duration::from_millis(300)), first_token: vec![slow], ..facts("auto") };
+    let facts =
+        Facts { latency_budget: Some(Duration::from_millis(300)), first_token: vec![slow], ..facts("auto") };
     check(&facts, &three(), "box/mid > openai/big > device/small |");
 }
 
 #[test]
 fn within_a_tier_the_default_then_the_cheaper_then_the_faster_comes_first() {
     let mut dear = target("cloud/dear", Tier::Cloud);
-    dear.price = Some(Price { currency: Currency::USD, input: 9_000_000, cached_input: 0, output: 9_000_000 });
+    dear.price =
+        Some(Price { currency: Currency::USD, input: 9_000_000, cached_input: 0, output: 9_000_000 });
     check(&facts("cloud"), &[dear, target("cloud/cheap", Tier::Cloud)], "cloud/cheap > cloud/dear |");
 
     let devices: Vec<Arc<Target>> =
         [target("device/a", Tier::Device), target("device/b", Tier::Device)].map(Arc::new).to_vec();
     let rules = Rules { default_device: Some(TargetId("device/b".into())) };
     assert_eq!(decide(&facts("auto"), &rules, &devices).steps[0].target.0, "device/b");
-    let fast = Facts { first_token: vec![(TargetId("device/b".into()), Duration::from_millis(5))], ..facts("auto") };
+    let fast =
+        Facts { first_token: vec![(TargetId("device/b".into()), Duration::from_millis(5))], ..facts("auto") };
     assert_eq!(decide(&fast, &Rules::default(), &devices).steps[0].target.0, "device/b");
 }
 
 fn any_target() -> impl Strategy2<Value = Target> {
     let tier = prop_oneof![Just(Tier::Device), Just(Tier::Edge), Just(Tier::Cloud)];
-    let permitted = prop_oneof![Just(None), proptest::sample::select(Sensitivity::ALL.to_vec()).prop_map(Some)];
+    let permitted =
+        prop_oneof![Just(None), proptest::sample::select(Sensitivity::ALL.to_vec()).prop_map(Some)];
     (tier, permitted, any::<bool>(), any::<bool>(), 1u32..20_000, 0u64..10_000_000).prop_map(
         |(tier, permitted, can, priced, window, amount)| {
             let mut target = target("x/y", tier);
             target.permitted_up_to = permitted;
             target.capabilities = if can { chat() } else { Capabilities::NONE };
-            target.price = priced.then_some(Price { currency: Currency::USD, input: amount, cached_input: 0, output: amount });
+            target.price = priced.then_some(Price {
+                currency: Currency::USD,
+                input: amount,
+                cached_input: 0,
+                output: amount,
+            });
             target.context_window = window;
             target
         },
@@ -135,15 +153,17 @@ fn any_case() -> impl Strategy2<Value = (Facts, Vec<Arc<Target>>)> {
     let targets = proptest::collection::vec(any_target(), 0..7);
     let sensitivity = proptest::sample::select(Sensitivity::ALL.to_vec());
     let model = proptest::sample::select(vec!["auto", "device", "cloud", "edge", "t/0", "t/1", "none"]);
-    (targets, sensitivity, model, 0u32..20_000, any::<u8>()).prop_map(|(targets, sensitivity, model, tokens, down)| {
-        let targets: Vec<Arc<Target>> = targets
-            .into_iter()
-            .enumerate()
-            .map(|(i, target)| Arc::new(Target { id: TargetId(format!("t/{i}")), ..target }))
-            .collect();
-        let down = (0..7).filter(|i| down >> i & 1 == 1).map(|i| TargetId(format!("t/{i}"))).collect();
-        (Facts { sensitivity, prompt_tokens: tokens, down, ..facts(model) }, targets)
-    })
+    (targets, sensitivity, model, 0u32..20_000, any::<u8>()).prop_map(
+        |(targets, sensitivity, model, tokens, down)| {
+            let targets: Vec<Arc<Target>> = targets
+                .into_iter()
+                .enumerate()
+                .map(|(i, target)| Arc::new(Target { id: TargetId(format!("t/{i}")), ..target }))
+                .collect();
+            let down = (0..7).filter(|i| down >> i & 1 == 1).map(|i| TargetId(format!("t/{i}"))).collect();
+            (Facts { sensitivity, prompt_tokens: tokens, down, ..facts(model) }, targets)
+        },
+    )
 }
 
 proptest! {

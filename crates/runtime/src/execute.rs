@@ -1,0 +1,153 @@
+//! Runs the steps of a Decision until one gives its first token.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use inshore_domain::{BackendError, BackendErrorKind, Call, Event, EventStream, Outcome, Target, Usage};
+
+use crate::error::{RunError, RunErrorKind};
+use crate::registry::{Registered, Registry};
+use crate::settle::Running;
+
+/// A step that has begun to answer.
+pub(crate) struct Begun {
+    pub(crate) running: Running,
+    /// What came before and with the first piece; still to be passed on.
+    pub(crate) first: Option<Event>,
+    pub(crate) rest: EventStream,
+}
+
+/// Tries the steps in order. Nothing has been passed on to the caller while this runs, so each failure may consult the
+/// next step; after it, none may.
+pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<Begun, RunError> {
+    let mut last_error = None;
+    for step in running.decision.steps.clone() {
+        let Some(entry) = registry.get(&step.target) else { continue };
+        running.queued = running.elapsed();
+        match begin_step(entry, &running).await {
+            Ok((model, first, rest)) => {
+                running.answering = Some((entry.target.clone(), model));
+                return Ok(Begun { running, first, rest });
+            }
+            Err(error) => {
+                let go_on = error.kind.another_target_may_do();
+                note_failure(&mut running, &entry.target, &error);
+                last_error = Some(error);
+                if !go_on {
+                    break;
+                }
+            }
+        }
+    }
+    let error = last_error.unwrap_or_else(|| {
+        BackendError::new(BackendErrorKind::ModelNotFound, "the target was removed while the request waited")
+    });
+    Err(fail(running, error.into()).await)
+}
+
+/// Settles a request that got no answer, and gives the error to hand to the caller.
+pub(crate) async fn fail(running: Running, error: RunError) -> RunError {
+    let error = error.with_receipt(running.id);
+    let outcome = Outcome::Failed { code: error.kind.code().into(), message: error.message.clone() };
+    match running.settle(outcome).await {
+        Ok(()) => error,
+        Err(store) => store,
+    }
+}
+
+fn note_failure(running: &mut Running, target: &Target, error: &BackendError) {
+    if error.kind.counts_against_health() || error.retry_after.is_some() {
+        running.shared.health.failed(&target.id, running.now(), error.retry_after);
+    }
+    tracing::debug!(target = %target.id, code = error.kind.code(), %error, "a step failed");
+    running.failed_steps.push((target.id.clone(), error.message.clone()));
+}
+
+async fn begin_step(
+    entry: &Registered,
+    running: &Running,
+) -> Result<(String, Option<Event>, EventStream), BackendError> {
+    let mut events = entry.backend.generate(call(entry, running)).await?;
+    let model = match events.next().await {
+        Some(Ok(Event::Started { model })) => model,
+        Some(Err(error)) => return Err(error),
+        other => return Err(unexpected(&entry.target, other.is_some())),
+    };
+    // A target that accepts and then fails at once must not count as chosen: look at one event more.
+    match events.next().await {
+        Some(Ok(first)) => Ok((model, Some(first), events)),
+        Some(Err(error)) => Err(error),
+        None => Err(unexpected(&entry.target, false)),
+    }
+}
+
+fn unexpected(target: &Target, spoke: bool) -> BackendError {
+    let what = if spoke { "did not begin its answer properly" } else { "ended before it answered" };
+    BackendError::new(BackendErrorKind::Protocol, format!("`{}` {what}", target.id))
+}
+
+fn call(entry: &Registered, running: &Running) -> Call {
+    Call { request: running.request.clone(), target: entry.target.clone(), egress: running.egress.clone() }
+}
+
+/// Tries the steps in order until one gives vectors.
+pub(crate) async fn embed(
+    mut running: Running,
+    registry: &Registry,
+) -> Result<(Running, Arc<Target>, Vec<Vec<f32>>), RunError> {
+    let mut last_error = None;
+    for step in running.decision.steps.clone() {
+        let Some(entry) = registry.get(&step.target) else { continue };
+        let Some(embedder) = &entry.embedder else { continue };
+        running.queued = running.elapsed();
+        match embedder.embed(call(entry, &running)).await {
+            Ok((vectors, usage)) => {
+                running.answering = Some((entry.target.clone(), entry.target.model.clone()));
+                running.usage = usage;
+                running.note_first_token();
+                return Ok((running, entry.target.clone(), vectors));
+            }
+            Err(error) => {
+                let go_on = error.kind.another_target_may_do();
+                note_failure(&mut running, &entry.target, &error);
+                last_error = Some(error);
+                if !go_on {
+                    break;
+                }
+            }
+        }
+    }
+    let error = match last_error {
+        Some(error) => error.into(),
+        None => RunError::new(RunErrorKind::NoTarget, "no target that is permitted makes embeddings"),
+    };
+    Err(fail(running, error).await)
+}
+
+/// Counts tokens at the first step that can.
+pub(crate) async fn count_tokens(
+    mut running: Running,
+    registry: &Registry,
+) -> (Running, Result<u32, RunError>) {
+    let mut result =
+        Err(RunError::new(RunErrorKind::NoTarget, "no target that is permitted can count tokens"));
+    for step in running.decision.steps.clone() {
+        let Some(entry) = registry.get(&step.target) else { continue };
+        match entry.backend.count_tokens(call(entry, &running)).await {
+            Ok(tokens) => {
+                running.answering = Some((entry.target.clone(), entry.target.model.clone()));
+                running.usage = Usage::default();
+                return (running, Ok(tokens));
+            }
+            Err(error) => {
+                let go_on = error.kind.another_target_may_do();
+                note_failure(&mut running, &entry.target, &error);
+                result = Err(error.into());
+                if !go_on {
+                    break;
+                }
+            }
+        }
+    }
+    (running, result)
+}
