@@ -1,0 +1,244 @@
+//! Answers of `/chat/completions` and `/completions`, streamed and whole.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use inshore_domain::{BackendError, Delta, Event, FinishReason, Target, Usage};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::logprobs::WireLogprobs;
+use crate::answer::{Reader, Verdict, unreadable};
+use crate::refusal::Said;
+
+/// Makes an error of what an error event says.
+pub(crate) type Explain = Box<dyn Fn(&Said) -> BackendError + Send>;
+
+/// Reads the answers of one call.
+pub(crate) struct OpenAiReader {
+    target: Arc<Target>,
+    explain: Explain,
+    /// Drop the chunk that only carries token counts: the caller did not ask for it.
+    withhold_usage: bool,
+    started: bool,
+    finished: u32,
+    calls: Vec<SeenCall>,
+}
+
+/// A tool call that has begun.
+struct SeenCall {
+    choice: u32,
+    /// The provider's index, which some imitators leave at 0 for every call.
+    index: u32,
+    id: String,
+    /// Ours: position among the calls of this answer.
+    call: u32,
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default, borrow)]
+    choices: Vec<Choice<'a>>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(default, borrow, alias = "message")]
+    delta: Option<WireDelta<'a>>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+    #[serde(default, borrow)]
+    logprobs: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireDelta<'a> {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+    /// DeepSeek's name, which vLLM and llama.cpp took over.
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    /// Ollama's and OpenRouter's name. Some give an object here, which is not read.
+    #[serde(default, borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(default)]
+    tool_calls: Option<Vec<WireCall>>,
+}
+
+#[derive(Deserialize)]
+struct WireCall {
+    #[serde(default)]
+    index: Option<u32>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<WireFunction>,
+}
+
+#[derive(Deserialize)]
+struct WireFunction {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<String>,
+}
+
+/// Token counts as both APIs of OpenAI write them.
+#[derive(Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default, alias = "input_tokens")]
+    prompt_tokens: u32,
+    #[serde(default, alias = "output_tokens")]
+    completion_tokens: u32,
+    #[serde(default, alias = "input_tokens_details")]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default, alias = "output_tokens_details")]
+    completion_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    reasoning_tokens: Option<u32>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        Self {
+            prompt_tokens: wire.prompt_tokens,
+            cached_tokens: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+            cache_write_tokens: 0,
+            output_tokens: wire.completion_tokens,
+            reasoning_tokens: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+        }
+    }
+}
+
+impl OpenAiReader {
+    pub(crate) fn new(target: Arc<Target>, explain: Explain, withhold_usage: bool) -> Self {
+        Self { target, explain, withhold_usage, started: false, finished: 0, calls: Vec::new() }
+    }
+
+    fn chunk(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
+        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| unreadable(&self.target.id))?;
+        if chunk.error.is_some_and(|error| error.get() != "null") {
+            return Err((self.explain)(&Said::in_body(data)));
+        }
+        if !self.started {
+            self.started = true;
+            let model = chunk.model.filter(|model| !model.is_empty()).unwrap_or_else(|| self.target.model.clone());
+            out.push_back(Event::Started { model });
+        }
+        let only_usage = chunk.choices.is_empty() && chunk.usage.is_some();
+        for choice in chunk.choices {
+            self.choice(choice, out)?;
+        }
+        if let Some(usage) = chunk.usage {
+            out.push_back(Event::Usage(usage.into()));
+        }
+        Ok(if only_usage && self.withhold_usage { Verdict::Withhold } else { Verdict::Forward })
+    }
+
+    fn choice(&mut self, choice: Choice<'_>, out: &mut VecDeque<Event>) -> Result<(), BackendError> {
+        let index = choice.index;
+        let mut text = choice.text;
+        let mut tool_calls = Vec::new();
+        if let Some(delta) = choice.delta {
+            let reasoning = delta.reasoning_content.or_else(|| serde_json::from_str(delta.reasoning?.get()).ok());
+            if let Some(thought) = reasoning.filter(|thought| !thought.is_empty()) {
+                out.push_back(Event::Delta { index, delta: Delta::Reasoning(thought) });
+            }
+            text = delta.content.filter(|content| !content.is_empty()).or(delta.refusal);
+            tool_calls = delta.tool_calls.unwrap_or_default();
+        }
+        let logprobs = match choice.logprobs.filter(|raw| raw.get() != "null") {
+            None => Vec::new(),
+            Some(raw) => serde_json::from_str::<WireLogprobs>(raw.get())
+                .map_err(|_| unreadable(&self.target.id))?
+                .read(),
+        };
+        let text = text.unwrap_or_default();
+        if !text.is_empty() || !logprobs.is_empty() {
+            out.push_back(Event::Delta { index, delta: Delta::Text { text, logprobs } });
+        }
+        for (position, call) in (0u32..).zip(tool_calls) {
+            self.tool_call(index, position, call, out);
+        }
+        if let Some(reason) = choice.finish_reason {
+            self.finished += 1;
+            out.push_back(Event::Finished { index, reason: finish_reason(&reason) });
+        }
+        Ok(())
+    }
+
+    fn tool_call(&mut self, choice: u32, position: u32, wire: WireCall, out: &mut VecDeque<Event>) {
+        let index = wire.index.unwrap_or(position);
+        let id = wire.id.filter(|id| !id.is_empty());
+        let known = self.calls.iter().rfind(|seen| {
+            seen.choice == choice && seen.index == index && id.as_ref().is_none_or(|id| *id == seen.id)
+        });
+        let function = wire.function.unwrap_or(WireFunction { name: None, arguments: None });
+        let call = match known {
+            Some(seen) => seen.call,
+            None => {
+                let call = self.calls.iter().filter(|seen| seen.choice == choice).count();
+                let call = u32::try_from(call).unwrap_or(u32::MAX);
+                // Some imitators leave the id out; the caller needs one to join the result to the call.
+                let id = id.unwrap_or_else(|| format!("call_{choice}_{call}"));
+                let name = function.name.unwrap_or_default();
+                self.calls.push(SeenCall { choice, index, id: id.clone(), call });
+                out.push_back(Event::Delta { index: choice, delta: Delta::ToolCall { call, id, name } });
+                call
+            }
+        };
+        if let Some(fragment) = function.arguments.filter(|fragment| !fragment.is_empty()) {
+            out.push_back(Event::Delta { index: choice, delta: Delta::ToolArguments { call, fragment } });
+        }
+    }
+}
+
+impl Reader for OpenAiReader {
+    fn event(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
+        if data == b"[DONE]" {
+            return if self.is_complete() { Ok(Verdict::Last) } else { Err(unreadable(&self.target.id)) };
+        }
+        self.chunk(data, out)
+    }
+
+    fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
+        self.chunk(body, out)?;
+        if self.is_complete() { Ok(()) } else { Err(unreadable(&self.target.id)) }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.finished > 0
+    }
+}
+
+/// A reason that is not known is taken as an ordinary end: new words appear without notice.
+pub(super) fn finish_reason(word: &str) -> FinishReason {
+    match word {
+        "length" | "max_output_tokens" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Stop,
+    }
+}
