@@ -29,11 +29,11 @@ const BATCH: usize = 256;
 /// far end of the tree; also the most that one transaction removes, about a millisecond of work.
 const PIECE: i64 = 128;
 /// Pages in the write-ahead log (4 MiB) after which the reader's thread is asked to copy them into the database file.
-/// This is SQLite's own default for doing it inside a commit.
-const LOG_PAGES: u32 = 1000;
+/// As many bytes as SQLite's own default, which would do it inside a commit.
+const LOG_PAGES: u32 = 4000;
 /// Pages in the log (64 MiB) after which the writer copies them itself and lets its callers wait: only under a load
 /// that never pauses, where the other thread cannot catch up.
-const LOG_PAGES_MOST: u32 = 16_000;
+const LOG_PAGES_MOST: u32 = 64_000;
 
 /// What the writer is told to do.
 pub(crate) enum Order {
