@@ -1,1 +1,36 @@
-fn main() {}
+//! Development tasks, run as `cargo xtask TASK`.
+//!
+//! `tidy` holds the rules that no compiler knows (see [`tidy`]). It has few dependencies on purpose: it compiles in
+//! seconds and needs neither llama.cpp nor SQLite.
+
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: cargo xtask tidy
+  tidy    check the rules of the workspace: the crate graph of ARCHITECTURE.md, lengths, names, where what may be used";
+
+#[expect(clippy::print_stderr, reason = "a program for the terminal")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    // The workspace is where this source lies: `cargo xtask` works in any folder below it.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => tidy::run(root),
+        [] => bail!("no task given\n{USAGE}"),
+        [other, ..] => bail!("unknown task `{other}`\n{USAGE}"),
+    }
+}
