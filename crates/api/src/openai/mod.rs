@@ -1,0 +1,240 @@
+//! OpenAI's wire formats.
+//!
+//! A file each for a route's request and answer: `chat`, `chat_answer`; `completions`; `responses`, `responses_answer`,
+//! `responses_events`; `embeddings`; `models`. `fields` is what requests share, `shapes` what answers share.
+
+mod chat;
+mod chat_answer;
+mod completions;
+mod embeddings;
+pub(crate) mod fields;
+pub(crate) mod models;
+mod responses;
+mod responses_answer;
+mod responses_events;
+pub(crate) mod shapes;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use inshore_domain::Task;
+use inshore_domain::request::Dialect;
+
+use crate::admit::{Asked, Shared, admit};
+use crate::answer;
+use crate::body;
+use crate::fault::Fault;
+use crate::gate::{App, Caller};
+use crate::json;
+use shapes::Stamp;
+
+pub(crate) use chat::{MESSAGES, checked_choice};
+pub(crate) use models::{model, models};
+
+/// Answers with the fault, in the caller's own words, where there is one.
+pub(crate) fn settled(caller: &Caller, outcome: Result<Response, Fault>) -> Response {
+    outcome.unwrap_or_else(|fault| fault.respond(caller.shape, &caller.id.to_string()))
+}
+
+/// `POST /v1/chat/completions`
+pub(crate) async fn chat(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let outcome = answer_chat(&app, &caller, &headers, body).await;
+    settled(&caller, outcome)
+}
+
+async fn answer_chat(app: &Arc<App>, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+    let received = body::read(app, headers, body).await?;
+    let mut wire: chat::ChatRequest<'_> = json::parse(&received.bytes)?;
+    let include_usage = wire.include_usage()?;
+    let chat = wire.chat()?;
+    let with_logprobs = chat.sampling.logprobs.is_some();
+    let stream = wire.stream.unwrap_or(false);
+    let asked = Asked {
+        user: wire.end_user(),
+        model: wire.model,
+        task: Task::Chat(chat),
+        stream,
+        dialect: Dialect::OpenAiChat,
+        metadata: wire.metadata,
+    };
+    let request = admit(app, caller, headers, asked, received.bytes.clone())?;
+    let answer = app.parts.runtime.run(request).await?;
+    let stamp = Stamp::new("chatcmpl-", caller, answer.model.clone(), &answer.target);
+    if stream {
+        let chunks = chat_answer::Chunks::new(stamp, include_usage, with_logprobs);
+        return Ok(answer::stream(answer, chunks, received));
+    }
+    collected(answer, |collected| chat_answer::whole(&stamp, collected, with_logprobs)).await
+}
+
+/// Waits for the whole answer and writes it, or forwards what the target wrote.
+pub(crate) async fn collected(
+    answer: inshore_runtime::Answer,
+    write: impl FnOnce(answer::Collected) -> Vec<u8>,
+) -> Result<Response, Fault> {
+    let collected = answer::collect(answer.events).await.map_err(|mut fault| {
+        fault.receipt.get_or_insert(answer.receipt);
+        fault
+    })?;
+    Ok(match collected.wire() {
+        Some(wire) => answer::whole(wire, answer.receipt, &answer.target),
+        None => answer::whole(write(collected), answer.receipt, &answer.target),
+    })
+}
+
+/// `POST /v1/completions`
+pub(crate) async fn completions(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let outcome = answer_completion(&app, &caller, &headers, body).await;
+    settled(&caller, outcome)
+}
+
+async fn answer_completion(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let received = body::read(app, headers, body).await?;
+    let mut wire: completions::CompletionRequest<'_> = json::parse(&received.bytes)?;
+    let include_usage = wire.include_usage()?;
+    let completion = wire.completion()?;
+    let with_logprobs = completion.sampling.logprobs.is_some();
+    let stream = wire.stream.unwrap_or(false);
+    let asked = Asked {
+        user: wire.end_user(),
+        model: wire.model,
+        task: Task::Completion(completion),
+        stream,
+        dialect: Dialect::OpenAiCompletions,
+        metadata: wire.metadata,
+    };
+    let request = admit(app, caller, headers, asked, received.bytes.clone())?;
+    let answer = app.parts.runtime.run(request).await?;
+    let stamp = Stamp::new("cmpl-", caller, answer.model.clone(), &answer.target);
+    if stream {
+        let chunks = completions::Chunks::new(stamp, include_usage, with_logprobs);
+        return Ok(answer::stream(answer, chunks, received));
+    }
+    collected(answer, |collected| completions::whole(&stamp, collected, with_logprobs)).await
+}
+
+/// `POST /v1/responses`
+pub(crate) async fn responses(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let outcome = answer_response(&app, &caller, &headers, body).await;
+    settled(&caller, outcome)
+}
+
+async fn answer_response(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let received = body::read(app, headers, body).await?;
+    let mut wire: responses::ResponseRequest<'_> = json::parse(&received.bytes)?;
+    let echo = wire.echo();
+    let chat = wire.chat()?;
+    let stream = wire.stream.unwrap_or(false);
+    let asked = Asked {
+        user: wire.end_user(),
+        model: wire.model,
+        task: Task::Chat(chat),
+        stream,
+        dialect: Dialect::OpenAiResponses,
+        metadata: wire.metadata,
+    };
+    let request = admit(app, caller, headers, asked, received.bytes.clone())?;
+    let answer = app.parts.runtime.run(request).await?;
+    let stamp = Stamp::new("resp_", caller, answer.model.clone(), &answer.target);
+    let head = responses_answer::Head::new(stamp, echo);
+    if stream {
+        return Ok(answer::stream(answer, responses_events::Events::new(head), received));
+    }
+    collected(answer, |collected| responses_answer::whole(&head, collected)).await
+}
+
+/// `POST /v1/embeddings`
+pub(crate) async fn embeddings(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let outcome = answer_embeddings(&app, &caller, &headers, body).await;
+    settled(&caller, outcome)
+}
+
+async fn answer_embeddings(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let received = body::read(app, headers, body).await?;
+    let mut wire: embeddings::EmbeddingRequest<'_> = json::parse(&received.bytes)?;
+    let encoding = wire.encoding();
+    let (model, user, metadata) = (std::mem::take(&mut wire.model), wire.user.take(), wire.metadata);
+    let asked = Asked {
+        model,
+        task: Task::Embedding(wire.embedding()?),
+        stream: false,
+        dialect: Dialect::OpenAiEmbeddings,
+        metadata,
+        user,
+    };
+    let request = admit(app, caller, headers, asked, received.bytes.clone())?;
+    let embedded = app.parts.runtime.embed(request).await?;
+    let body = embeddings::whole(&embedded.target.model, &embedded.vectors, embedded.usage, encoding);
+    Ok(answer::whole(body, embedded.receipt, &embedded.target))
+}
+
+/// Whether a body would be admitted to `POST /v1/chat/completions`; the status and message where not.
+pub fn check_chat(body: &[u8]) -> Result<(), (u16, String)> {
+    let chat = json::parse::<chat::ChatRequest<'_>>(body).and_then(|mut wire| {
+        wire.include_usage()?;
+        wire.chat()
+    });
+    checked(chat)
+}
+
+/// Whether a body would be admitted to `POST /v1/completions`; the status and message where not.
+pub fn check_completions(body: &[u8]) -> Result<(), (u16, String)> {
+    let completion = json::parse::<completions::CompletionRequest<'_>>(body).and_then(|mut wire| {
+        wire.include_usage()?;
+        wire.completion()
+    });
+    checked(completion)
+}
+
+/// Whether a body would be admitted to `POST /v1/responses`; the status and message where not.
+pub fn check_responses(body: &[u8]) -> Result<(), (u16, String)> {
+    checked(json::parse::<responses::ResponseRequest<'_>>(body).and_then(|mut wire| wire.chat()))
+}
+
+/// Whether a body would be admitted to `POST /v1/embeddings`; the status and message where not.
+pub fn check_embeddings(body: &[u8]) -> Result<(), (u16, String)> {
+    checked(json::parse::<embeddings::EmbeddingRequest<'_>>(body).and_then(embeddings::EmbeddingRequest::embedding))
+}
+
+pub(crate) fn checked<T>(outcome: Result<T, Fault>) -> Result<(), (u16, String)> {
+    outcome.map(drop).map_err(|fault| (fault.status.as_u16(), fault.message))
+}
