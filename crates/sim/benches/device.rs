@@ -3,6 +3,14 @@
 //! `cargo bench -p inshore-sim --bench device -- MODEL.gguf`, with `LLAMA_BENCH` and `LLAMA_SERVER` naming llama.cpp's
 //! own programs (built natively); `cargo xtask bench-model` makes model files of realistic shapes.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench is a program of its own that prints, and stops at what it does not expect"
+)]
+
 mod load;
 
 use std::path::{Path, PathBuf};
@@ -110,7 +118,7 @@ fn start_llama_server(model: &Path) -> Option<(Process, Server)> {
     let mut command = Command::new(named("LLAMA_SERVER")?);
     command.arg("-m").arg(model).args(["-c", "8192", "-np", "8", "-t", &threads().to_string()]);
     command.args(["--host", "127.0.0.1", "--port", &addr.port().to_string()]).stderr(Stdio::null());
-    Some((Process::start(&mut command, addr, "/health"), Server { addr, token: None }))
+    Some((Process::start(&mut command, addr, Some("/health")), Server { addr, token: None }))
 }
 
 async fn warm(server: &Server) {

@@ -3,6 +3,14 @@
 //!
 //! `cargo build --release -p inshore && cargo bench -p inshore-sim --bench gateway`
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench is a program of its own that prints, and stops at what it does not expect"
+)]
+
 mod load;
 
 use std::process::Command;
@@ -26,8 +34,8 @@ fn main() {
 }
 
 async fn run() {
-    let (_upstream, direct) = start_upstream(&["--events", &EVENTS.to_string()]);
-    let (_paced, paced) = start_upstream(&["--events", "8", "--first-after-ms", "20"]);
+    let (_upstream, direct) = start_upstream(&["--fast", "--model", "sim", "--tokens", &EVENTS.to_string()]);
+    let (_paced, paced) = start_upstream(&["--model", "paced", "--tokens", "8", "--token-delay", "20"]);
     let (daemon, via) = load::start_inshore(&config(&[("sim", &direct), ("paced", &paced)]));
     println!("ready after start: {:.0} ms", millis(daemon.ready_after));
     println!("resident, idle: {:.1} MB", daemon.memory().0);
@@ -41,9 +49,9 @@ async fn run() {
 
 fn start_upstream(args: &[&str]) -> (Process, Server) {
     let addr = load::free_addr();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
-    command.args(["openai", "--listen", &addr.to_string(), "--key", "sk-sim"]).args(args);
-    let process = Process::start(&mut command, addr, "/healthz");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inshore-sim"));
+    command.args(["openai", "--port", &addr.port().to_string(), "--key", "sk-sim"]).args(args);
+    let process = Process::start(&mut command, addr, None);
     (process, Server { addr, token: Some("sk-sim".into()) })
 }
 

@@ -15,29 +15,29 @@ use tokio::net::TcpStream;
 
 /// A server under load: where it is and what every request to it carries.
 #[derive(Clone)]
-pub struct Server {
-    pub addr: SocketAddr,
-    pub token: Option<String>,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) token: Option<String>,
 }
 
 /// The times of one request.
 #[derive(Debug, Clone, Default)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// To the first piece of the body.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// To its end.
-    pub total: Duration,
+    pub(crate) total: Duration,
     /// The whole body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
-pub struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     server: Server,
 }
 
 impl Connection {
-    pub async fn open(server: &Server) -> Self {
+    pub(crate) async fn open(server: &Server) -> Self {
         let stream = TcpStream::connect(server.addr).await.expect("the server accepts connections");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("the server speaks HTTP/1.1");
@@ -46,7 +46,7 @@ impl Connection {
         Self { sender, server: server.clone() }
     }
 
-    pub async fn post(&mut self, path: &str, body: &Bytes) -> Sample {
+    pub(crate) async fn post(&mut self, path: &str, body: &Bytes) -> Sample {
         let mut request = hyper::Request::post(path)
             .header("host", self.server.addr.to_string())
             .header("content-type", "application/json");
@@ -75,37 +75,37 @@ impl Connection {
 }
 
 /// The value below which this share of the samples lies.
-pub fn percentile(samples: &mut [Duration], share: f64) -> Duration {
+pub(crate) fn percentile(samples: &mut [Duration], share: f64) -> Duration {
     samples.sort_unstable();
     let place = ((samples.len() as f64 - 1.0) * share).round() as usize;
     samples[place]
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-pub fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
 /// A server process that ends with the bench.
-pub struct Process {
-    pub child: Child,
-    pub ready_after: Duration,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) ready_after: Duration,
     /// Kept until the process has ended.
-    pub home: Option<tempfile::TempDir>,
+    pub(crate) home: Option<tempfile::TempDir>,
 }
 
 impl Process {
-    /// Starts the command and waits until the path answers 200.
-    pub fn start(command: &mut Command, addr: SocketAddr, ready_path: &str) -> Self {
+    /// Starts the command and waits until the path answers 200, or without a path until connections are accepted.
+    pub(crate) fn start(command: &mut Command, addr: SocketAddr, ready_path: Option<&str>) -> Self {
         let start = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the server can be started");
         let mut process = Self { child, ready_after: Duration::ZERO, home: None };
         let deadline = start + Duration::from_secs(120);
-        while !answers_ok(addr, ready_path) {
+        while !ready(addr, ready_path) {
             assert!(Instant::now() < deadline, "the server was not ready within two minutes");
             assert!(process.child.try_wait().expect("the process can be asked").is_none(), "the server ended at once");
             std::thread::yield_now();
@@ -115,7 +115,7 @@ impl Process {
     }
 
     /// User and system time so far, of the process without its children.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc is there");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         // Fields 14 and 15 of proc(5), in ticks of 1/100 second; the slice begins at field 3.
@@ -124,7 +124,7 @@ impl Process {
     }
 
     /// Resident memory now and at its highest, in MB.
-    pub fn memory(&self) -> (f64, f64) {
+    pub(crate) fn memory(&self) -> (f64, f64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc is there");
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).expect("the field is there");
@@ -141,9 +141,10 @@ impl Drop for Process {
     }
 }
 
-fn answers_ok(addr: SocketAddr, path: &str) -> bool {
+fn ready(addr: SocketAddr, path: Option<&str>) -> bool {
     use std::io::{Read, Write};
     let Ok(mut stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) else { return false };
+    let Some(path) = path else { return true };
     let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
     let mut answer = [0; 16];
     stream.write_all(request.as_bytes()).is_ok()
@@ -151,23 +152,23 @@ fn answers_ok(addr: SocketAddr, path: &str) -> bool {
 }
 
 /// A port that was free a moment ago.
-pub fn free_addr() -> SocketAddr {
+pub(crate) fn free_addr() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback is there");
     listener.local_addr().expect("the listener has an address")
 }
 
 /// The release build of the daemon, or the one named by `INSHORE_BIN`.
-pub fn inshore_bin() -> PathBuf {
+pub(crate) fn inshore_bin() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "a bench is a program of its own")]
     let named = std::env::var_os("INSHORE_BIN").map(PathBuf::from);
-    let target = Path::new(env!("CARGO_BIN_EXE_sim")).parent().expect("a folder").join("inshore");
+    let target = Path::new(env!("CARGO_BIN_EXE_inshore-sim")).parent().expect("a folder").join("inshore");
     let bin = named.unwrap_or(target);
     assert!(bin.exists(), "{} is not there: run `cargo build --release -p inshore` first", bin.display());
     bin
 }
 
 /// Starts the daemon in a home of its own, with this config.
-pub fn start_inshore(config: &str) -> (Process, Server) {
+pub(crate) fn start_inshore(config: &str) -> (Process, Server) {
     let home = tempfile::tempdir().expect("a temporary folder");
     let addr = free_addr();
     let file = home.path().join("bench.toml");
@@ -176,7 +177,7 @@ pub fn start_inshore(config: &str) -> (Process, Server) {
     let mut command = Command::new(inshore_bin());
     command.env_clear().env("PATH", "/usr/bin:/bin").env("INSHORE_HOME", home.path()).env("SIM_KEY", "sk-sim");
     command.args(["serve", "--config"]).arg(&file).stderr(Stdio::null());
-    let mut process = Process::start(&mut command, addr, "/readyz");
+    let mut process = Process::start(&mut command, addr, Some("/readyz"));
     let token = find_token(home.path());
     process.home = Some(home);
     (process, Server { addr, token: Some(token) })
