@@ -17,7 +17,7 @@ use inshore_domain::{RequestId, Timestamp};
 use tower::Service;
 
 use crate::fault::{Fault, Shape, json};
-use crate::options::{ApiOptions, app_of};
+use crate::options::ApiOptions;
 use crate::server::{Parts, Via};
 
 /// The names that always are this machine.
@@ -180,7 +180,7 @@ impl Gate {
             return Err(Fault::new(StatusCode::UNAUTHORIZED, "missing_api_key", message)
                 .hint("`inshore token` prints the token of this installation"));
         };
-        app_of(&self.app.options.tokens, presented).ok_or_else(|| {
+        self.app.options.tokens.app_of(presented).ok_or_else(|| {
             Fault::new(StatusCode::UNAUTHORIZED, "invalid_api_key", "the token is not one of this installation's")
                 .hint("`inshore token` prints the token of this installation")
         })

@@ -31,6 +31,10 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> 
     let text = std::str::from_utf8(body).map_err(|error| {
         bad("invalid_utf8", format!("the body is not valid UTF-8 at byte {}", error.valid_up_to()))
     })?;
+    // Serde would read an array as a struct's fields in their order.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(bad("invalid_type", "the body is wrong: expected an object, not an array".to_owned()));
+    }
     serde_json::from_str(text).map_err(|error| explain::<T>(text, error))
 }
 
@@ -306,7 +310,8 @@ mod tests {
         check(r#"{"model":"m","inner":[{"n":1},{"n":300}]}"#, "invalid_type", Some("inner[1].n"), "`inner[1].n` is wrong");
         check(r#"{"model":"m","inner":[{"n":1,"m":2}]}"#, "unknown_parameter", Some("inner[0].m"), "`inner[0].m` is not");
         check(r#"{"model":"m","inner":[{}]}"#, "missing_required_parameter", Some("inner[0].n"), "`inner[0].n` is missing");
-        check("[]", "missing_required_parameter", Some("model"), "`model` is missing");
+        check("[]", "invalid_type", None, "the body is wrong: expected an object");
+        check("7", "invalid_type", None, "the body is wrong: invalid type");
     }
 
     #[test]

@@ -34,7 +34,7 @@ mod routes;
 mod server;
 
 pub use control::{Control, ControlError, Refreshed, Status, TargetStatus};
-pub use options::{ApiOptions, AppToken, Limits, Observer};
+pub use options::{ApiOptions, AppToken, Limits, Observer, Tokens};
 pub use server::{Listeners, Parts, serve};
 
 /// The request parsers alone, for fuzzing: each takes any bytes as a body and says whether they would be admitted.

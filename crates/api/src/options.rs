@@ -4,14 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 /// How the server behaves. The default has no tokens, so that it refuses everything but the health routes.
 #[derive(Clone, Default)]
 pub struct ApiOptions {
-    /// Who may call. Every request but the health routes must present one of these tokens.
-    pub tokens: Vec<AppToken>,
+    /// Who may call. Every request but the health routes must present one of these tokens. Keep a clone to replace
+    /// them while the server runs.
+    pub tokens: Tokens,
     /// Names by which clients may reach this server beside `localhost`, `127.0.0.1` and `[::1]`, without port.
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call from a browser, exactly as the browser sends them (`https://app.example`).
@@ -38,6 +40,34 @@ impl fmt::Debug for ApiOptions {
 pub trait Observer: Send + Sync {
     /// Called for each accepted TCP socket after its options have been set and before anything is read from it.
     fn accepted(&self, socket: &tokio::net::TcpStream);
+}
+
+/// The tokens there are. Clones share them, so that the holder of one can replace those of a running server.
+#[derive(Clone, Default)]
+pub struct Tokens(Arc<ArcSwap<Vec<AppToken>>>);
+
+impl Tokens {
+    /// Replaces all tokens. Requests already admitted go on.
+    pub fn replace(&self, tokens: Vec<AppToken>) {
+        self.0.store(Arc::new(tokens));
+    }
+
+    /// The app that `presented` belongs to.
+    pub(crate) fn app_of(&self, presented: &[u8]) -> Option<Arc<str>> {
+        app_of(&self.0.load(), presented)
+    }
+}
+
+impl From<Vec<AppToken>> for Tokens {
+    fn from(tokens: Vec<AppToken>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(tokens)))
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.load().fmt(f)
+    }
 }
 
 /// A token and the app it belongs to. Holds only the token's SHA-256, so that neither a log line nor a memory dump shows it.
@@ -71,7 +101,7 @@ fn digest(token: &[u8]) -> [u8; 32] {
 
 /// The app that `presented` belongs to. Looks at every token whatever the outcome, and compares digests in constant time,
 /// so that the time taken tells nothing about how near a guess was.
-pub(crate) fn app_of(tokens: &[AppToken], presented: &[u8]) -> Option<Arc<str>> {
+fn app_of(tokens: &[AppToken], presented: &[u8]) -> Option<Arc<str>> {
     let presented = digest(presented);
     let mut found = None;
     for token in tokens {
@@ -143,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_print() {
-        let options = ApiOptions { tokens: vec![AppToken::new("mail", "s3cret")], ..ApiOptions::default() };
+        let options = ApiOptions { tokens: vec![AppToken::new("mail", "s3cret")].into(), ..ApiOptions::default() };
         let shown = format!("{options:?}");
         assert!(shown.contains("mail") && !shown.contains("s3cret"), "{shown}");
     }

@@ -1,0 +1,55 @@
+//! The daemon's own endpoints.
+
+use std::sync::atomic::Ordering;
+
+use inshore_domain::FinishReason;
+use insta::assert_snapshot;
+
+use crate::scripted::{finished, text, usage};
+use crate::server::{settings, start};
+
+const CHAT: &str = r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],"user":"ann"}"#;
+
+#[tokio::test]
+async fn status_and_receipts() {
+    let script = || Ok(vec![text(0, "Hello."), finished(FinishReason::Stop), usage()]);
+    let server = start(Box::new(move |_| script())).await;
+    let answer = server.post("/v1/chat/completions", CHAT).await;
+    let id = answer.header("x-inshore-receipt").expect("a receipt").to_owned();
+
+    let status = server.get("/inshore/v1/status").await;
+    let one = server.get(&format!("/inshore/v1/receipts/{id}")).await;
+    let last = server.get("/inshore/v1/receipts?limit=1").await;
+    assert_eq!(last.json()["receipts"][0], one.json());
+    let pretty = |reply: &crate::server::Reply| serde_json::to_string_pretty(&reply.json()).expect("JSON");
+    settings().bind(|| assert_snapshot!("native", format!("{}\n{}", pretty(&status), pretty(&one))));
+
+    let refreshed = server.post("/inshore/v1/models/refresh", "").await;
+    assert_eq!(refreshed.body, r#"{"added":["device/new"],"removed":[]}"#);
+    let stopping = server.post("/inshore/v1/shutdown", "").await;
+    assert_eq!((stopping.status, server.control.shutdowns.load(Ordering::Relaxed)), (202, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn errors_are_problem_details() {
+    let server = start(Box::new(|_| Ok(Vec::new()))).await;
+    let mut shown = String::new();
+    for path in [
+        "/inshore/v1/receipts/rcpt_00000000000000000000000000",
+        "/inshore/v1/receipts/nonsense",
+        "/inshore/v1/receipts?limit=0",
+        "/inshore/v1/receipts?last=1",
+        "/inshore/v1/nothing",
+        "/nothing",
+    ] {
+        let reply = server.get(path).await;
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+        shown.push_str(&format!("{path}\n{}\n", reply.body));
+    }
+    let wrong_method = server.get("/inshore/v1/shutdown").await;
+    assert_eq!((wrong_method.status, wrong_method.header("allow")), (405, Some("POST")));
+    shown.push_str(&wrong_method.body);
+    settings().bind(|| assert_snapshot!("problems", shown));
+    server.stop().await;
+}
