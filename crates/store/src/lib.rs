@@ -4,16 +4,18 @@
 //! this process at any point (`kill -9`, a crash). It is handed to the operating system and not forced to the disk,
 //! so a power cut or a crash of the system may lose the last moments; it never damages what was there before.
 //!
-//! Layout: [`Store`] is the handle; `writer` the thread that owns the one writing connection and commits what has
-//! queued up as one transaction; `reader` the thread that answers queries and copies the write-ahead log back;
+//! Layout: [`Store`] is the handle; `writer` the one writing connection, which commits what has queued up as one
+//! transaction; `desk` on whose thread that happens; `reader` the thread that answers queries and copies the write-ahead log back;
 //! `transaction` named, retried transactions; `migrations` the schema and its versions; `rows` and `detail` how a
 //! receipt is written down; `connection`, `key` and `lock` what opening takes.
 //!
-//! Invariants: nobody outside knows SQL; no SQL runs on a caller's thread except in [`Store::open`]; a file that
+//! Invariants: nobody outside knows SQL; no SQL runs on a caller's thread except in
+//! [`Store::open`] and for one short transaction in [`Store::settle`]; a file that
 //! cannot be opened is reported and never deleted, replaced or repaired; this crate reads no clock and no environment.
 #![forbid(unsafe_code)]
 
 mod connection;
+mod desk;
 mod detail;
 mod error;
 mod key;

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::error::StoreError;
-use crate::transaction::transact;
+use crate::transaction::{ATTEMPTS, transact};
 
 /// One step of the schema. Its number is its place in [`MIGRATIONS`], from 1.
 struct Migration {
@@ -31,7 +31,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         return Err(StoreError::NewerSchema { path: path.to_path_buf(), found, known });
     }
     for (migration, version) in MIGRATIONS.iter().zip(1u32..).skip(found as usize) {
-        transact(connection, "migrate", |tx| {
+        transact(connection, "migrate", ATTEMPTS, |tx| {
             tx.execute_batch(VERSIONS)?;
             tx.execute_batch(migration.sql)?;
             tx.execute(

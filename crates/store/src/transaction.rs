@@ -6,13 +6,14 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 /// How often a transaction is begun before its error is given to the caller. SQLite has already waited for its busy
 /// timeout each time, so three tries are several seconds; more would only hide that something is wrong.
-const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Runs `work` in one transaction and commits it. When the database is busy or locked, everything is rolled back and
-/// `work` runs again: it may run several times, its effects happen once. `name` appears in logs, with how long it took.
+/// `work` runs again, `attempts` times at most: it may run several times, its effects happen once. `name` appears in logs, with how long it took.
 pub(crate) fn transact<T>(
     connection: &mut Connection,
     name: &'static str,
+    attempts: u32,
     mut work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let started = Instant::now();
@@ -23,7 +24,7 @@ pub(crate) fn transact<T>(
                 tracing::trace!(name, attempt, micros = started.elapsed().as_micros() as u64, "committed");
                 return Ok(value);
             }
-            Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
+            Err(error) if attempt < attempts && is_transient(&error) => {
                 tracing::warn!(name, attempt, %error, "transaction is tried again");
                 attempt += 1;
             }
@@ -43,7 +44,7 @@ fn once<T>(
     Ok(value)
 }
 
-fn is_transient(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_transient(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn work_that_runs_again_takes_effect_once() {
         let (mut connection, mut runs) = (table(), 0);
-        transact(&mut connection, "test", |tx| {
+        transact(&mut connection, "test", ATTEMPTS, |tx| {
             runs += 1;
             tx.execute("INSERT INTO t VALUES (1)", [])?;
             if runs < 3 { Err(busy()) } else { Ok(()) }
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn a_database_that_stays_busy_is_reported() {
         let (mut connection, mut runs) = (table(), 0);
-        let failed = transact(&mut connection, "test", |_| {
+        let failed = transact(&mut connection, "test", ATTEMPTS, |_| {
             runs += 1;
             Err::<(), _>(busy())
         });
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn other_errors_roll_back_and_are_not_retried() {
         let (mut connection, mut runs) = (table(), 0);
-        let failed = transact(&mut connection, "test", |tx| {
+        let failed = transact(&mut connection, "test", ATTEMPTS, |tx| {
             runs += 1;
             tx.execute("INSERT INTO t VALUES (1)", [])?;
             tx.execute("INSERT INTO nowhere VALUES (1)", [])

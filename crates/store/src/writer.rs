@@ -1,15 +1,16 @@
-//! The thread that writes.
+//! The one connection that changes the database, and what waits for it.
 //!
-//! It owns the one connection that changes the database. Whatever has queued up while the last transaction was being
-//! committed goes into the next one, so that many callers share the price of one commit and a single caller waits for
-//! nobody.
+//! Whatever has queued up while the last transaction was being committed goes into the next one, so that many callers
+//! share the price of one commit and a single caller waits for nobody. Who runs the transaction is `desk`'s business.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use inshore_domain::{Receipt, ReceiptId};
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::detail;
@@ -17,14 +18,17 @@ use crate::error::StoreError;
 use crate::lock::Lock;
 use crate::reader::Read;
 use crate::rows;
-use crate::transaction::transact;
+use crate::transaction::{ATTEMPTS, is_transient, transact};
 
 /// Receipts that may wait for the writer. At 12,000 a second this is a third of a second of work and, at about 1 KiB
 /// each, 4 MiB; beyond it callers wait for room.
 pub(crate) const QUEUE: usize = 4096;
+/// How long SQLite waits for another program that is writing. Only a second process that ignores the lock file could
+/// be one; a caller's thread does not wait for it at all.
+const BUSY: Duration = Duration::from_secs(2);
 /// Most receipts in one transaction. The price of a commit is spread thin enough at a few dozen, and the first caller
 /// of a batch waits for the last.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 /// How many receipts beyond the limit may gather before they are removed, so that not every commit also touches the
 /// far end of the tree; also the most that one transaction removes, about a millisecond of work.
 const PIECE: i64 = 128;
@@ -64,13 +68,41 @@ struct Span {
     last: i64,
 }
 
+/// Whether a turn may wait for another program that holds the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// On a caller's thread.
+    None,
+    /// On the writer's own.
+    Some,
+}
+
+/// What a turn has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing.
+    Idle,
+    /// Work, or something that only a patient turn may do.
+    More,
+    /// Nothing, and nothing can come any more.
+    Ended,
+}
+
 pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
+    orders: mpsc::Receiver<Order>,
+    /// A batch that found the database busy.
+    held: Vec<Settlement>,
+    /// Those who wait for the end.
+    closing: Vec<oneshot::Sender<()>>,
+    busy: Duration,
     reader: mpsc::Sender<Read>,
     span: Span,
     retained: i64,
     log_pages: Arc<AtomicU32>,
+    /// How long the log was when the reader was last asked to copy it.
+    copied_at: u32,
     _lock: Arc<Lock>,
 }
 
@@ -80,6 +112,7 @@ impl Writer {
         mut connection: Connection,
         path: PathBuf,
         retained: u32,
+        orders: mpsc::Receiver<Order>,
         reader: mpsc::Sender<Read>,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
@@ -98,55 +131,64 @@ impl Writer {
         Ok(Self {
             connection,
             path,
+            orders,
+            held: Vec::new(),
+            closing: Vec::new(),
+            busy: BUSY,
             reader,
             span,
             retained: i64::from(retained.max(1)),
             log_pages,
+            copied_at: 0,
             _lock: lock,
         })
     }
 
-    /// Works until told to close, or until nobody is left who could ask for anything.
-    pub(crate) fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let mut closing = Vec::new();
-        while let Some(first) = orders.blocking_recv() {
-            let mut batch = Vec::new();
-            let mut next = Some(first);
-            while let Some(order) = next.take() {
-                match order {
-                    Order::Settle(settlement) => batch.push(settlement),
-                    Order::Close(done) => {
-                        // Orders that are queued are still carried out; new ones are refused.
-                        orders.close();
-                        closing.push(done);
-                    }
+    /// Commits what is queued, `most` receipts at a time at most.
+    pub(crate) fn turn(&mut self, most: usize, patience: Patience) -> Turn {
+        let mut batch = std::mem::take(&mut self.held);
+        let mut ended = false;
+        while batch.len() < most {
+            match self.orders.try_recv() {
+                Ok(Order::Settle(settlement)) => batch.push(settlement),
+                Ok(Order::Close(done)) => {
+                    // Orders that are queued are still carried out; new ones are refused.
+                    self.orders.close();
+                    self.closing.push(done);
                 }
-                if batch.len() < BATCH {
-                    next = orders.try_recv().ok();
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    ended = true;
+                    break;
                 }
             }
-            self.settle(batch);
-            self.tend_log();
         }
-        self.finish();
-        for done in closing {
-            let _ = done.send(());
+        if batch.is_empty() {
+            // Left over by an impatient turn.
+            if self.log_is_long() {
+                self.tend_log(patience);
+            }
+            return if ended { Turn::Ended } else { Turn::Idle };
         }
+        let full = batch.len() >= most;
+        self.settle(batch, patience);
+        self.tend_log(patience);
+        let left = full || ended || !self.closing.is_empty() || !self.held.is_empty() || self.log_is_long();
+        if left { Turn::More } else { Turn::Idle }
     }
 
     /// Commits a batch and answers each caller. A caller that has gone away is no reason not to write.
-    fn settle(&mut self, batch: Vec<Settlement>) {
-        if batch.is_empty() {
-            return;
-        }
-        match self.commit(&batch) {
+    fn settle(&mut self, batch: Vec<Settlement>, patience: Patience) {
+        match self.commit(&batch, patience) {
+            // Not now, and this thread must not wait: the next patient turn begins with it.
+            Err(failed) if failed.busy && patience == Patience::None => self.held = batch,
             Ok(written) => {
                 for (settlement, written) in batch.into_iter().zip(written) {
                     let id = settlement.receipt.id;
                     let _ = settlement.done.send(if written { Ok(()) } else { Err(already(id)) });
                 }
             }
-            Err(error) => {
+            Err(Failed { error, .. }) => {
                 tracing::error!(%error, receipts = batch.len(), "receipts could not be settled");
                 for settlement in batch {
                     let _ = settlement.done.send(Err(error.clone()));
@@ -156,9 +198,18 @@ impl Writer {
     }
 
     /// One transaction: all receipts of the batch, and the oldest ones out. Says which were new.
-    fn commit(&mut self, batch: &[Settlement]) -> Result<Vec<bool>, StoreError> {
+    fn commit(&mut self, batch: &[Settlement], patience: Patience) -> Result<Vec<bool>, Failed> {
+        let failed = |error: rusqlite::Error| Failed {
+            busy: is_transient(&error),
+            error: StoreError::from_sqlite(&self.path, &error),
+        };
         let (before, retained) = (self.span, self.retained);
-        let (written, span) = transact(&mut self.connection, "settle", |tx| {
+        let (wait, attempts) = match patience {
+            Patience::None => (Duration::ZERO, 1),
+            Patience::Some => (self.busy, ATTEMPTS),
+        };
+        self.connection.busy_timeout(wait).map_err(failed)?;
+        let (written, span) = transact(&mut self.connection, "settle", attempts, |tx| {
             let mut span = before;
             let mut written = Vec::with_capacity(batch.len());
             for settlement in batch {
@@ -176,19 +227,32 @@ impl Writer {
             }
             Ok((written, span))
         })
-        .map_err(|error| StoreError::from_sqlite(&self.path, &error))?;
+        .map_err(failed)?;
         self.span = span;
         Ok(written)
     }
 
+    fn log_is_long(&self) -> bool {
+        self.log_pages.load(Ordering::Relaxed) >= LOG_PAGES_MOST
+    }
+
     /// Keeps the write-ahead log short.
-    fn tend_log(&mut self) {
-        let pages = self.log_pages.load(Ordering::Relaxed);
-        if pages >= LOG_PAGES_MOST {
+    fn tend_log(&mut self, patience: Patience) {
+        if self.log_is_long() && patience == Patience::Some {
             self.checkpoint("PRAGMA wal_checkpoint(RESTART)");
-        } else if pages >= LOG_PAGES {
+            // The next commit tells the true number.
+            self.log_pages.store(0, Ordering::Relaxed);
+        }
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        if pages < self.copied_at {
+            // The log was copied back completely and begins anew.
+            self.copied_at = 0;
+        }
+        if pages - self.copied_at >= LOG_PAGES {
             // When the reader's queue is full it has other work; the next commit asks again.
-            let _ = self.reader.try_send(Read::Checkpoint);
+            if self.reader.try_send(Read::Checkpoint).is_ok() {
+                self.copied_at = pages;
+            }
         }
     }
 
@@ -199,12 +263,25 @@ impl Writer {
         }
     }
 
-    fn finish(self) {
+    /// Copies the log back, closes the database and frees the lock, then tells those who asked for it.
+    pub(crate) fn finish(self) {
         self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
-        if let Err((_, error)) = self.connection.close() {
+        let Self { connection, closing, _lock, .. } = self;
+        if let Err((_, error)) = connection.close() {
             tracing::warn!(%error, "the database did not close cleanly");
         }
+        drop(_lock);
+        for done in closing {
+            let _ = done.send(());
+        }
     }
+}
+
+/// A transaction that was rolled back.
+struct Failed {
+    error: StoreError,
+    /// Because another program was writing.
+    busy: bool,
 }
 
 fn already(id: ReceiptId) -> StoreError {
@@ -214,8 +291,6 @@ fn already(id: ReceiptId) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
     use inshore_domain::{
         Money, Outcome, Principal, Profile, RequestId, Sensitivity, Strategy, Timestamp, Timings, TraceId,
         Usage,
@@ -252,13 +327,18 @@ mod tests {
         numbers.map(|number| Settlement::new(receipt(number), oneshot::channel().0)).collect()
     }
 
+    fn commit(writer: &mut Writer, numbers: std::ops::Range<u128>) -> Result<Vec<bool>, StoreError> {
+        writer.commit(&batch(numbers), Patience::Some).map_err(|failed| failed.error)
+    }
+
     fn writer(folder: &std::path::Path) -> Writer {
         let (path, key) = (folder.join("db"), Key::from_bytes([7; 32]));
         prepare(&path, &key).unwrap();
         let mut connection = connect(&path, &key).unwrap();
         migrate(&mut connection, &path).unwrap();
         let lock = Arc::new(Lock::take(&path).unwrap());
-        Writer::new(connection, path, 1_000_000, mpsc::channel(1).0, lock).unwrap()
+        let orders = mpsc::channel(1).1;
+        Writer::new(connection, path, 1_000_000, orders, mpsc::channel(1).0, lock).unwrap()
     }
 
     #[test]
@@ -270,10 +350,10 @@ mod tests {
             .connection
             .query_row(&format!("PRAGMA max_page_count = {}", pages + 2), [], |_| Ok(()))
             .unwrap();
-        let failed = writer.commit(&batch(1..20)).unwrap_err();
+        let failed = commit(&mut writer, 1..20).unwrap_err();
         assert_eq!(failed, StoreError::DiskFull { path: folder.path().join("db") });
         writer.connection.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
-        assert_eq!(writer.commit(&batch(1..20)).unwrap(), [true; 19]);
+        assert_eq!(commit(&mut writer, 1..20).unwrap(), [true; 19]);
         assert_eq!(rows::newest(&writer.connection, 100).unwrap().len(), 19);
     }
 
@@ -281,20 +361,65 @@ mod tests {
     fn a_database_locked_by_another_program_is_reported_and_survived() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
-        writer.connection.busy_timeout(Duration::ZERO).unwrap();
+        writer.busy = Duration::ZERO;
         let other = connect(&folder.path().join("db"), &Key::from_bytes([7; 32])).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
-        assert!(matches!(writer.commit(&batch(1..3)), Err(StoreError::Unavailable { .. })));
+        assert!(matches!(commit(&mut writer, 1..3), Err(StoreError::Unavailable { .. })));
         other.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(writer.commit(&batch(1..3)).unwrap(), [true, true]);
+        assert_eq!(commit(&mut writer, 1..3).unwrap(), [true, true]);
     }
 
     #[test]
     fn a_receipt_settled_twice_does_not_disturb_its_neighbours() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
-        assert_eq!(writer.commit(&batch(1..3)).unwrap(), [true, true]);
-        assert_eq!(writer.commit(&batch(2..5)).unwrap(), [false, true, true]);
+        assert_eq!(commit(&mut writer, 1..3).unwrap(), [true, true]);
+        assert_eq!(commit(&mut writer, 2..5).unwrap(), [false, true, true]);
         assert_eq!((writer.span.first, writer.span.last), (1, 4));
+    }
+
+    #[test]
+    fn an_impatient_turn_leaves_a_busy_database_to_a_patient_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let (orders, queue) = mpsc::channel(8);
+        writer.orders = queue;
+        let (done, mut answer) = oneshot::channel();
+        assert!(orders.try_send(Order::Settle(Settlement::new(receipt(1), done))).is_ok());
+        let other = connect(&folder.path().join("db"), &Key::from_bytes([7; 32])).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert_eq!(writer.turn(8, Patience::None), Turn::More);
+        assert!(answer.try_recv().is_err(), "not answered yet, and not failed");
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(writer.turn(8, Patience::Some), Turn::Idle);
+        assert_eq!(answer.try_recv().unwrap(), Ok(()));
+        drop(orders);
+        assert_eq!(writer.turn(8, Patience::None), Turn::Ended);
+    }
+
+    #[test]
+    fn a_long_log_is_copied_back_by_a_patient_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let (orders, queue) = mpsc::channel(8);
+        writer.orders = queue;
+        let settle = |writer: &mut Writer, number, patience| {
+            let settlement = Settlement::new(receipt(number), oneshot::channel().0);
+            assert!(orders.try_send(Order::Settle(settlement)).is_ok());
+            writer.turn(8, patience)
+        };
+        assert_eq!(settle(&mut writer, 1, Patience::None), Turn::Idle);
+        // The hook reports what SQLite says, so a long log is pretended between commits.
+        let hook: Option<fn(&mut rusqlite::hooks::Wal, std::ffi::c_int) -> rusqlite::Result<()>> = None;
+        writer.connection.wal_hook(hook).unwrap();
+        writer.log_pages.store(LOG_PAGES_MOST, Ordering::Relaxed);
+        assert_eq!(settle(&mut writer, 2, Patience::None), Turn::More);
+        assert_eq!(writer.turn(8, Patience::Some), Turn::Idle);
+        let in_log = "PRAGMA wal_checkpoint(PASSIVE)";
+        let (log, copied): (i64, i64) =
+            writer.connection.query_row(in_log, [], |row| Ok((row.get(1)?, row.get(2)?))).unwrap();
+        assert_eq!(log, copied);
+        assert_eq!(rows::newest(&writer.connection, 10).unwrap().len(), 2);
+        assert!(!writer.log_is_long());
     }
 }
