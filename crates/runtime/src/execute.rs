@@ -1,6 +1,7 @@
 //! Runs the steps of a Decision until one gives its first token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use inshore_domain::{BackendError, BackendErrorKind, Call, Event, EventStream, Outcome, Target, Usage};
@@ -8,6 +9,10 @@ use inshore_domain::{BackendError, BackendErrorKind, Call, Event, EventStream, O
 use crate::error::{RunError, RunErrorKind};
 use crate::registry::{Registered, Registry};
 use crate::settle::Running;
+
+/// How long a target that has accepted is watched for a failure that another target could make good. Most fail at once;
+/// thinking models say nothing for minutes, and the caller's head of the response must not wait for that.
+const PEEK: Duration = Duration::from_secs(2);
 
 /// A step that has begun to answer.
 pub(crate) struct Begun {
@@ -74,10 +79,11 @@ async fn begin_step(
         other => return Err(unexpected(&entry.target, other.is_some())),
     };
     // A target that accepts and then fails at once must not count as chosen: look at one event more.
-    match events.next().await {
-        Some(Ok(first)) => Ok((model, Some(first), events)),
-        Some(Err(error)) => Err(error),
-        None => Err(unexpected(&entry.target, false)),
+    match tokio::time::timeout(PEEK, events.next()).await {
+        Ok(Some(Ok(first))) => Ok((model, Some(first), events)),
+        Ok(Some(Err(error))) => Err(error),
+        Ok(None) => Err(unexpected(&entry.target, false)),
+        Err(_still_silent) => Ok((model, None, events)),
     }
 }
 

@@ -120,6 +120,13 @@ async fn a_caller_that_leaves_before_the_first_token_leaves_a_receipt_of_what_wa
     assert_eq!((receipt.outcome.clone(), receipt.bytes_out()), (Outcome::Cancelled, 77));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_target_that_thinks_for_long_does_not_hold_back_the_head_of_the_answer() {
+    let world = world(&[Script::Silent], &[]);
+    let given = world.runtime.run(request(&world, "device")).await.unwrap();
+    assert_eq!(given.model, "small-2026");
+}
+
 #[tokio::test]
 async fn refusals_name_what_is_wrong_and_have_receipts() {
     let world = world(&[], &[]);

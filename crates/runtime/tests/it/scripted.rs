@@ -46,6 +46,8 @@ pub(crate) enum Script {
     Play(Vec<Result<Event, BackendError>>),
     /// Accepts, gives one piece, then never anything again.
     Hang,
+    /// Accepts, then never gives anything.
+    Silent,
     /// Never accepts.
     NeverAccept,
 }
@@ -95,6 +97,10 @@ impl Backend for Scripted {
                     note(&call, 77);
                     std::future::pending::<()>().await;
                     unreachable!("pending never ends")
+                }
+                Script::Silent => {
+                    let head = futures_util::stream::iter([started]);
+                    return Ok(Box::pin(head.chain(futures_util::stream::pending())) as EventStream);
                 }
                 Script::Hang => {
                     let head = futures_util::stream::iter([started, text("one")]);
