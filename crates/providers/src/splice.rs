@@ -140,9 +140,12 @@ fn insertion(
 fn usage_change(body: &[u8], members: &[Member<'_>]) -> Result<Option<(Range<usize>, Vec<u8>)>, Malformed> {
     let Some(options) = members.iter().rfind(|member| member.name == "stream_options") else {
         let value = [b"{", USAGE_WISH, b"}"].concat();
-        // Behind the last member, so that the front of the body stays as it was.
-        let end = members.last().map(|member| member.value.end);
-        let Some(end) = end else { return insertion(body, members, b"stream_options", &value).map(Some) };
+        // Behind the last member, so that the front of the body stays as it was; in an empty object behind the model,
+        // which is put in there first.
+        let end = match members.last() {
+            Some(member) => member.value.end,
+            None => insertion(body, members, b"", b"")?.0.start,
+        };
         return Ok(Some((end..end, [b",\"stream_options\":".as_slice(), &value].concat())));
     };
     let text = body.get(options.value.clone()).ok_or(Malformed)?;
@@ -344,6 +347,7 @@ mod tests {
             (r#"{"stream_options":{"include_usage": false},"model":"a"}"#, r#"{"stream_options":{"include_usage": true},"model":"m\"2"}"#, true),
             (r#"{"model":"a","stream_options":null}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, true),
             (r#"{"model":"a","stream_options":{"y":1}}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true,"y":1}}"#, true),
+            ("{}", r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, true),
             (r#"{"model":"a","stream_options":{}}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, true),
         ] {
             assert_eq!(spliced(body, true), (expected.to_owned(), added), "{body}");

@@ -49,6 +49,7 @@ pub struct Stats {
 }
 
 /// What a provider does with a request.
+#[expect(clippy::large_enum_variant, reason = "it lives for one call, and almost always is the large variant")]
 pub(crate) enum Deed {
     /// Answers.
     Answer(Response<ReplyBody>),
