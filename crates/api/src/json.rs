@@ -61,11 +61,28 @@ fn explain<'a, T: Deserialize<'a>>(text: &'a str, first: serde_json::Error) -> F
     }
     let field = if path.is_empty() { "the body".to_owned() } else { format!("`{path}`") };
     let param = (!path.is_empty()).then_some(path);
-    let (code, message) = match message.strip_prefix(REFUSED) {
-        Some(why) => ("unsupported_parameter", format!("{field} {REFUSED}{why}")),
-        None => ("invalid_type", format!("{field} is wrong: {message}")),
+    let (code, message) = if let Some(why) = message.strip_prefix(REFUSED) {
+        ("unsupported_parameter", format!("{field} {REFUSED}{why}"))
+    } else if let Some((_, expected)) = message.split_once("`, expected ").filter(|_| message.starts_with("unknown variant")) {
+        ("unsupported_value", format!("{field} cannot be `{named}` here: expected {expected}"))
+    } else {
+        ("invalid_type", format!("{field} is wrong: {}", plain_words(&message)))
     };
     Fault { param, ..Fault::new(StatusCode::BAD_REQUEST, code, message) }
+}
+
+/// What a caller understands in place of this program's types.
+fn plain_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "f32" | "f64" => "a number",
+        "u8" | "u32" | "usize" => "a whole number that is not negative",
+        "i64" => "a whole number",
+        "a sequence" => "an array",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 fn joined(path: &str, name: &str) -> String {
@@ -91,6 +108,19 @@ impl<'de> Deserialize<'de> for Refused {
         match Option::<IgnoredAny>::deserialize(deserializer)? {
             None => Ok(Self),
             Some(_) => Err(refused("by this server")),
+        }
+    }
+}
+
+/// A switch that may only be off: turned on it would change the answer, and cannot be honoured.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OnlyFalse;
+
+impl<'de> Deserialize<'de> for OnlyFalse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<bool>::deserialize(deserializer)? {
+            None | Some(false) => Ok(Self),
+            Some(true) => Err(refused("when true")),
         }
     }
 }

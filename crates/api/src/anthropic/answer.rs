@@ -97,6 +97,13 @@ struct WireUsage {
     cache_creation_input_tokens: u32,
     cache_read_input_tokens: u32,
     output_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Serialize)]
+struct OutputDetails {
+    thinking_tokens: u32,
 }
 
 impl From<Usage> for WireUsage {
@@ -107,6 +114,8 @@ impl From<Usage> for WireUsage {
             cache_creation_input_tokens: usage.cache_write_tokens,
             cache_read_input_tokens: usage.cached_tokens,
             output_tokens: usage.output_tokens,
+            output_tokens_details: (usage.reasoning_tokens > 0)
+                .then_some(OutputDetails { thinking_tokens: usage.reasoning_tokens }),
         }
     }
 }

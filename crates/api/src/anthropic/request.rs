@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::fault::Fault;
-use crate::json::{Ignored, Refused, TextOr, schema, within};
-use crate::openai::fields::{distinct_tools, stops, tool_name};
+use crate::json::{Ignored, OnlyFalse, Refused, TextOr, schema, within};
+use crate::openai::fields::{Callers, distinct_tools, stops, tool_name};
 use crate::openai::{MESSAGES, checked_choice};
 
 /// The body of `POST /v1/messages`.
@@ -41,6 +41,10 @@ pub(super) struct MessagesRequest<'a> {
     service_tier: Ignored,
     #[expect(dead_code, reason = "ignored")]
     inference_geo: Ignored,
+    #[expect(dead_code, reason = "ignored")]
+    speed: Ignored,
+    #[expect(dead_code, reason = "ignored")]
+    diagnostics: Ignored,
     // Refused.
     #[expect(dead_code, reason = "refused while parsing")]
     container: Refused,
@@ -68,6 +72,8 @@ pub(super) struct CountRequest<'a> {
     cache_control: Option<CacheControl>,
     #[expect(dead_code, reason = "adds no tokens to a prompt")]
     output_config: Ignored,
+    #[expect(dead_code, reason = "adds no tokens to a prompt")]
+    speed: Ignored,
     #[expect(dead_code, reason = "refused while parsing")]
     mcp_servers: Refused,
     #[expect(dead_code, reason = "refused while parsing")]
@@ -85,8 +91,19 @@ struct WireMessage<'a> {
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 enum WireRole {
+    System,
     User,
     Assistant,
+}
+
+impl WireRole {
+    fn domain(self) -> Role {
+        match self {
+            Self::System => Role::System,
+            Self::User => Role::User,
+            Self::Assistant => Role::Assistant,
+        }
+    }
 }
 
 #[derive(Deserialize, Debug, Clone, Copy)]
@@ -126,6 +143,10 @@ struct Block<'a> {
     citations: Ignored,
     #[expect(dead_code, reason = "of an earlier answer")]
     caller: Ignored,
+    #[expect(dead_code, reason = "where an earlier call's tool came from")]
+    toolset_name: Ignored,
+    #[expect(dead_code, reason = "refused while parsing")]
+    transformations: Refused,
     #[expect(dead_code, reason = "thinking of an earlier answer, which chat templates leave out")]
     thinking: Ignored,
     #[expect(dead_code, reason = "thinking of an earlier answer, which chat templates leave out")]
@@ -179,6 +200,12 @@ struct WireTool<'a> {
     cache_control: Option<CacheControl>,
     #[expect(dead_code, reason = "how input is streamed, never what it is")]
     eager_input_streaming: Ignored,
+    #[expect(dead_code, reason = "only checked")]
+    allowed_callers: Option<Vec<Callers>>,
+    #[expect(dead_code, reason = "only checked: there is no search for tools")]
+    defer_loading: OnlyFalse,
+    #[expect(dead_code, reason = "refused while parsing: no prompt format has a place for them")]
+    input_examples: Refused,
 }
 
 #[derive(Deserialize)]
@@ -242,11 +269,12 @@ struct Thinking {
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 enum ThinkingKind {
     Enabled,
     Disabled,
     Adaptive,
+    BetweenTools,
 }
 
 fn missing(field: &str) -> Fault {
@@ -412,8 +440,7 @@ impl Built {
     fn message(&mut self, place: usize, message: WireMessage<'_>) -> Result<(), Fault> {
         let blocks = match message.content {
             TextOr::Text(text) => {
-                let role = if message.role == WireRole::User { Role::User } else { Role::Assistant };
-                self.messages.push(Message::text(role, text));
+                self.push(message.role.domain(), vec![Part::Text(text)]);
                 return Ok(());
             }
             TextOr::List(blocks) => blocks,
@@ -425,10 +452,11 @@ impl Built {
         let before = self.messages.len();
         let pinned = blocks.iter().any(|block| block.cache_control.is_some());
         match message.role {
+            WireRole::System => self.instructions(place, blocks)?,
             WireRole::User => self.user(place, blocks)?,
             WireRole::Assistant => self.assistant(place, blocks)?,
         }
-        if pinned && self.messages.len() > before {
+        if pinned && self.messages.len() >= before {
             self.pinned = Some(self.messages.len() - 1);
         }
         Ok(())
@@ -440,33 +468,52 @@ impl Built {
         for (block_place, block) in blocks.into_iter().enumerate() {
             let field = format!("messages[{place}].content[{block_place}]");
             if block.kind == BlockKind::ToolResult {
-                self.user_text(std::mem::take(&mut content));
+                self.push(Role::User, std::mem::take(&mut content));
                 self.messages.push(block.tool_result(&field)?);
             } else {
                 content.push(block.part(&field)?);
             }
         }
-        self.user_text(content);
+        self.push(Role::User, content);
         Ok(())
     }
 
-    fn user_text(&mut self, content: Vec<Part>) {
-        if !content.is_empty() {
-            self.messages.push(Message { content, ..Message::text(Role::User, "") });
+    /// Instructions in the middle of a conversation.
+    fn instructions(&mut self, place: usize, blocks: Vec<Block<'_>>) -> Result<(), Fault> {
+        let part = |(at, block): (usize, Block<'_>)| block.part(&format!("messages[{place}].content[{at}]"));
+        let content = blocks.into_iter().enumerate().map(part).collect::<Result<_, _>>()?;
+        self.push(Role::System, content);
+        Ok(())
+    }
+
+    /// Consecutive turns of the same speaker are one turn, as the API's reference says.
+    fn push(&mut self, role: Role, content: Vec<Part>) {
+        match self.messages.last_mut() {
+            _ if content.is_empty() => {}
+            Some(last) if last.role == role && role != Role::System && last.tool_calls.is_empty() => {
+                last.content.extend(content);
+            }
+            _ => self.messages.push(Message { content, ..Message::text(role, "") }),
         }
     }
 
     fn assistant(&mut self, place: usize, blocks: Vec<Block<'_>>) -> Result<(), Fault> {
-        let mut message = Message { content: Vec::new(), ..Message::text(Role::Assistant, "") };
+        let (mut content, mut tool_calls) = (Vec::new(), Vec::new());
         for (block_place, block) in blocks.into_iter().enumerate() {
             let field = format!("messages[{place}].content[{block_place}]");
             match block.kind {
                 BlockKind::Thinking | BlockKind::RedactedThinking => {}
-                BlockKind::ToolUse => message.tool_calls.push(block.tool_use(&field)?),
-                _ => message.content.push(block.part(&field)?),
+                BlockKind::ToolUse => tool_calls.push(block.tool_use(&field)?),
+                _ => content.push(block.part(&field)?),
             }
         }
-        self.messages.push(message);
+        match self.messages.last_mut() {
+            Some(last) if last.role == Role::Assistant && last.tool_calls.is_empty() => {
+                last.content.extend(content);
+                last.tool_calls = tool_calls;
+            }
+            _ => self.messages.push(Message { content, tool_calls, ..Message::text(Role::Assistant, "") }),
+        }
         Ok(())
     }
 }

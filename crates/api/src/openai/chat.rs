@@ -112,6 +112,8 @@ struct WirePart {
     text: Option<String>,
     image_url: Option<ImageUrl>,
     refusal: Option<String>,
+    /// The prompt up to here is worth keeping.
+    prompt_cache_breakpoint: Ignored,
 }
 
 #[derive(Deserialize, Debug, Clone, Copy)]
@@ -291,8 +293,9 @@ impl ChatRequest<'_> {
         sampling.logprobs = self.logprobs()?;
         self.only_text()?;
         let tools = self.tools()?;
+        let marked = self.messages.iter().rposition(WireMessage::marked);
         let messages = self.messages()?;
-        let pin_through = pinned(self.pin, &messages)?;
+        let pin_through = pinned(self.pin, &messages)?.or(marked);
         Ok(Chat {
             tool_choice: self.tool_choice(&tools)?,
             parallel_tool_calls: self.parallel_tool_calls,
@@ -433,6 +436,14 @@ pub(super) fn pinned(pin: Option<Pin>, messages: &[Message]) -> Result<Option<us
 }
 
 impl WireMessage {
+    /// Whether a part of it is marked to be kept.
+    fn marked(&self) -> bool {
+        match &self.content {
+            Some(TextOr::List(parts)) => parts.iter().any(|part| part.prompt_cache_breakpoint.is_some()),
+            _ => false,
+        }
+    }
+
     fn domain(self, place: usize) -> Result<Message, Fault> {
         let role = self.role.domain();
         let field = |name: &str| format!("messages[{place}].{name}");

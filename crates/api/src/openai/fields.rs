@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::fault::Fault;
-use crate::json::{Pairs, TextOr, within};
+use crate::json::{OnlyFalse, Pairs, TextOr, within};
 
 /// Answers to one prompt. Each holds a sequence of the engine's memory while it is made.
 const ANSWERS: u32 = 16;
@@ -62,10 +62,17 @@ macro_rules! sampled_request {
             prompt_cache_key: $crate::json::Ignored,
             #[expect(dead_code, reason = "ignored")]
             prompt_cache_retention: $crate::json::Ignored,
+            #[expect(dead_code, reason = "only checked")]
+            prompt_cache_options: Option<$crate::openai::fields::CacheOptions>,
             #[expect(dead_code, reason = "ignored")]
             store: $crate::json::Ignored,
             #[expect(dead_code, reason = "ignored")]
             service_tier: $crate::json::Ignored,
+            // Refused: nothing here judges texts or belongs to a provider's programs.
+            #[expect(dead_code, reason = "refused while parsing")]
+            moderation: $crate::json::Refused,
+            #[expect(dead_code, reason = "refused while parsing")]
+            access_programs: $crate::json::Refused,
         }
 
         impl $name<'_> {
@@ -265,6 +272,21 @@ pub(crate) fn distinct_tools(tools: &[Tool]) -> Result<(), Fault> {
         Some([twice, _]) => Err(Fault::value("tools", format!("`tools` holds `{twice}` twice"))),
         None => Ok(()),
     }
+}
+
+/// `prompt_cache_options`. Everything is cached here anyway; but a request for nothing but caching has no answer.
+#[derive(Deserialize)]
+pub(super) struct CacheOptions {
+    #[expect(dead_code, reason = "only checked")]
+    prewarm: OnlyFalse,
+}
+
+/// Who may call a function: the model itself, or (what this server does not have) programs that it writes.
+#[derive(Deserialize)]
+pub(crate) enum Callers {
+    /// The model itself.
+    #[serde(rename = "direct")]
+    Direct,
 }
 
 /// `stream_options`. Obfuscation pads chunks against eavesdroppers on a network; there is none here.

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::chat::{FormatKind, MESSAGES, checked_choice, choice_word, format, image, pinned};
-use super::fields::{self, StreamOptions, distinct_tools, sampled_request, tool_name};
+use super::fields::{self, Callers, StreamOptions, distinct_tools, sampled_request, tool_name};
 use crate::fault::Fault;
-use crate::json::{Ignored, Refused, TextOr, WordOr, schema, within};
+use crate::json::{Ignored, OnlyFalse, Refused, TextOr, WordOr, schema, within};
 
 /// Alternatives for each token, as in OpenAI's API.
 const TOP_LOGPROBS: u8 = 20;
@@ -35,11 +35,15 @@ sampled_request! {
         stream_options: Option<StreamOptions>,
         // Honoured by models that think, wherever they run.
         reasoning: Option<Reasoning>,
+        // Ignored: how pictures are packed, which targets decide for themselves.
+        #[expect(dead_code, reason = "ignored")]
+        image: Ignored,
         // Ignored: it limits only calls of tools that the server itself runs, of which there are none.
         #[expect(dead_code, reason = "ignored")]
         max_tool_calls: Ignored,
         // Refused.
-        background: Option<bool>,
+        #[expect(dead_code, reason = "only checked: nothing is stored to ask for later")]
+        background: OnlyFalse,
         #[expect(dead_code, reason = "refused while parsing")]
         previous_response_id: Refused,
         #[expect(dead_code, reason = "refused while parsing")]
@@ -65,6 +69,10 @@ pub(super) struct Reasoning {
     pub(super) summary: Option<String>,
     #[expect(dead_code, reason = "the older name of `summary`")]
     generate_summary: Ignored,
+    #[expect(dead_code, reason = "reaches the target in the body as it came")]
+    context: Ignored,
+    #[expect(dead_code, reason = "reaches the target in the body as it came")]
+    mode: Ignored,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +117,12 @@ struct WireTool<'a> {
     #[serde(borrow)]
     parameters: Option<&'a RawValue>,
     strict: Option<bool>,
+    #[expect(dead_code, reason = "only checked")]
+    allowed_callers: Option<Vec<Callers>>,
+    #[expect(dead_code, reason = "only checked: there is no search for tools")]
+    defer_loading: OnlyFalse,
+    #[expect(dead_code, reason = "describes what the app gives back, not what the model writes")]
+    output_schema: Ignored,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +162,10 @@ struct Item {
     encrypted_content: Ignored,
     #[expect(dead_code, reason = "says which part of an earlier answer was its last")]
     phase: Ignored,
+    #[expect(dead_code, reason = "who made an earlier call")]
+    caller: Ignored,
+    #[expect(dead_code, reason = "where an earlier call's tool came from")]
+    namespace: Ignored,
 }
 
 #[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -195,6 +213,8 @@ struct ItemPart {
     logprobs: Ignored,
     #[expect(dead_code, reason = "refused while parsing")]
     file_id: Refused,
+    /// The prompt up to here is worth keeping.
+    prompt_cache_breakpoint: Ignored,
 }
 
 #[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,16 +334,14 @@ impl ResponseRequest<'_> {
 
     /// The conversation in domain words.
     pub(super) fn chat(&mut self) -> Result<Chat, Fault> {
-        if self.background == Some(true) {
-            return Err(Fault::unsupported("background", "`background` cannot be honoured: nothing is stored"));
-        }
         let mut sampling = self.common_sampling()?;
         sampling.max_tokens = within("max_output_tokens", self.max_output_tokens, 1, u32::MAX)?;
         sampling.logprobs = self.logprobs()?;
         sampling.truncate_prompt |= self.truncation == Some(Truncation::Auto);
         let tools = self.tools()?;
-        let messages = self.messages()?;
-        let pin_through = pinned(self.pin, &messages)?;
+        let mut marked = None;
+        let messages = self.messages(&mut marked)?;
+        let pin_through = pinned(self.pin, &messages)?.or(marked);
         Ok(Chat {
             tool_choice: self.tool_choice(&tools)?,
             parallel_tool_calls: self.parallel_tool_calls,
@@ -342,8 +360,10 @@ impl ResponseRequest<'_> {
         for part in self.include.iter().flatten() {
             match part.as_str() {
                 "message.output_text.logprobs" => wanted = true,
-                // Thinking comes unencrypted here, and tools that the server runs do not exist.
-                "reasoning.encrypted_content" => {}
+                // Thinking comes unencrypted here, pictures are the caller's own, and tools that the server runs do
+                // not exist.
+                "reasoning.encrypted_content" | "message.input_image.image_url" => {}
+                other if other.contains("_call.") || other.contains("_call_output.") => {}
                 other => {
                     let other: String = other.chars().take(64).collect();
                     return Err(Fault::unsupported("include", format!("`include` cannot hold `{other}`")));
@@ -392,7 +412,7 @@ impl ResponseRequest<'_> {
         fields::output(format, self.grammar.take(), self.guided_regex.take())
     }
 
-    fn messages(&mut self) -> Result<Vec<Message>, Fault> {
+    fn messages(&mut self, marked: &mut Option<usize>) -> Result<Vec<Message>, Fault> {
         let mut messages = Vec::new();
         messages.extend(self.instructions.take().map(|text| Message::text(Role::System, text)));
         match self.input.take() {
@@ -403,7 +423,11 @@ impl ResponseRequest<'_> {
                     return Err(Fault::value("input", format!("`input` must hold 1 to {MESSAGES} items")));
                 }
                 for (place, item) in items.into_iter().enumerate() {
+                    let mark = item.marked();
                     item.append(place, &mut messages)?;
+                    if mark {
+                        *marked = messages.len().checked_sub(1);
+                    }
                 }
             }
         }
@@ -412,6 +436,15 @@ impl ResponseRequest<'_> {
 }
 
 impl Item {
+    /// Whether a part of it is marked to be kept.
+    fn marked(&self) -> bool {
+        let marks = |content: &Option<TextOr<ItemPart>>| match content {
+            Some(TextOr::List(parts)) => parts.iter().any(|part| part.prompt_cache_breakpoint.is_some()),
+            _ => false,
+        };
+        marks(&self.content) || marks(&self.output)
+    }
+
     fn append(self, place: usize, messages: &mut Vec<Message>) -> Result<(), Fault> {
         let field = |name: &str| format!("input[{place}].{name}");
         match self.kind {

@@ -15,10 +15,10 @@ fn greeting() -> Script {
     Box::new(|_| Ok(vec![text(0, "Hello."), finished(FinishReason::Stop)]))
 }
 
-fn failing(kind: BackendErrorKind) -> Script {
+fn failing(kind: BackendErrorKind, retry_after: Option<Duration>) -> Script {
     Box::new(move |_| {
         let mut error = BackendError::new(kind.clone(), "it did not work").with_hint("try another");
-        error.retry_after = Some(Duration::from_millis(1500));
+        error.retry_after = retry_after;
         Err(error)
     })
 }
@@ -47,10 +47,9 @@ async fn failures_of_targets_have_their_status() {
     let mut shown = String::new();
     for (kind, status) in kinds {
         // A new server each time: failures count against the health of a target.
-        let server = start(failing(kind.clone())).await;
+        let server = start(failing(kind.clone(), None)).await;
         let openai = server.post("/v1/chat/completions", CHAT).await;
         assert_eq!(openai.status, status, "{kind:?}: {}", openai.body);
-        assert_eq!(openai.header("retry-after"), Some("2"), "{kind:?}");
         let anthropic = server.post("/v1/messages", MESSAGES).await;
         shown.push_str(&format!(
             "{kind:?} retry={}\n{}\n{} {}\n",
@@ -62,6 +61,9 @@ async fn failures_of_targets_have_their_status() {
         server.stop().await;
     }
     settings().bind(|| assert_snapshot!("failures", shown));
+    server.backend.set(failing(Kind::RateLimited, Some(Duration::from_millis(1500))));
+    let limited = server.post("/v1/chat/completions", CHAT).await;
+    assert_eq!((limited.status, limited.header("retry-after")), (429, Some("2")), "whole seconds, rounded up");
     server.stop().await;
 }
 

@@ -245,6 +245,32 @@ const ARRIVALS: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// Marks of what to keep, in each API's own words.
+#[tokio::test]
+async fn marked_prompts_are_pinned() {
+    let server = start(always(plain)).await;
+    let marked = r#"{"type":"text","text":"B","prompt_cache_breakpoint":{"mode":"explicit"}}"#;
+    let input = r#"{"type":"input_text","text":"B","prompt_cache_breakpoint":{"mode":"explicit"}}"#;
+    let anthropic = r#"{"type":"text","text":"B","cache_control":{"type":"ephemeral"}}"#;
+    let cases = [
+        ("/v1/chat/completions", format!(r#"{{"model":"tiny","messages":[{{"role":"system","content":"A"}},{{"role":"user","content":[{marked}]}},{{"role":"user","content":"C"}}]}}"#), Some(1)),
+        ("/v1/chat/completions", r#"{"model":"tiny","pin":2,"messages":[{"role":"user","content":"A"},{"role":"user","content":"B"},{"role":"user","content":"C"}]}"#.to_owned(), Some(2)),
+        ("/v1/chat/completions", r#"{"model":"tiny","pin":true,"messages":[{"role":"user","content":"A"}]}"#.to_owned(), None),
+        ("/v1/responses", format!(r#"{{"model":"tiny","instructions":"A","input":[{{"role":"user","content":[{input}]}},{{"role":"user","content":"C"}}]}}"#), Some(1)),
+        ("/v1/messages", format!(r#"{{"model":"tiny","max_tokens":5,"messages":[{{"role":"user","content":[{anthropic}]}},{{"role":"assistant","content":"C"}},{{"role":"user","content":"D"}}]}}"#), Some(0)),
+        ("/v1/messages", r#"{"model":"tiny","max_tokens":5,"cache_control":{"type":"ephemeral"},"messages":[{"role":"user","content":"A"},{"role":"user","content":"B"}]}"#.to_owned(), Some(0)),
+        ("/v1/messages", r#"{"model":"tiny","max_tokens":5,"system":"S","tools":[{"name":"f","input_schema":{},"cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":"A"}]}"#.to_owned(), Some(0)),
+    ];
+    for (path, body, pinned) in cases {
+        let reply = server.post(path, &body).await;
+        assert_eq!(reply.status, 200, "{body}: {}", reply.body);
+        let request = server.backend.last();
+        let inshore_domain::Task::Chat(chat) = &request.task else { panic!("not a chat") };
+        assert_eq!(chat.pin_through, pinned, "{body}");
+    }
+    server.stop().await;
+}
+
 /// Keeps the helper's fields in use in every configuration.
 #[tokio::test]
 async fn the_runtime_knows_the_scripted_target() {
