@@ -1,8 +1,13 @@
 //! Development tasks, run as `cargo xtask TASK`.
 //!
 //! `tidy` holds the rules that no compiler knows (see [`tidy`]). It has few dependencies on purpose: it compiles in
-//! seconds and needs neither llama.cpp nor SQLite.
+//! seconds and needs neither llama.cpp nor SQLite. `bench-model` writes models to measure speed with.
 
+mod bench_model;
+// The engine's own generator, taken as a source file: depending on the engine would mean compiling llama.cpp.
+#[path = "../../crates/engine/src/synth.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the engine uses all of it, in public")]
+mod synth;
 mod tidy;
 
 use std::path::Path;
@@ -10,8 +15,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask tidy
-  tidy    check the rules of the workspace: the crate graph of ARCHITECTURE.md, lengths, names, where what may be used";
+const USAGE: &str = "usage: cargo xtask TASK
+  tidy
+      check the rules of the workspace: the crate graph of ARCHITECTURE.md, lengths, names, where what may be used
+  bench-model --shape 0.5b|1b --quant q4_0|q8_0|f16 --out FILE
+      write a model with random weights, to measure speed with";
 
 #[expect(clippy::print_stderr, reason = "a program for the terminal")]
 fn main() -> ExitCode {
@@ -30,6 +38,7 @@ fn run(arguments: &[String]) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no workspace")?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(root),
+        ["bench-model", arguments @ ..] => bench_model::run(arguments),
         [] => bail!("no task given\n{USAGE}"),
         [other, ..] => bail!("unknown task `{other}`\n{USAGE}"),
     }
