@@ -80,7 +80,8 @@ impl Answer {
                 Ok(more) => more,
                 Err(_) if started => return Ok(self),
                 Err(_) => {
-                    let message = format!("`{}` sent no event within {} s", self.target.id, first_byte.as_secs_f32());
+                    let message =
+                        format!("`{}` sent no event within {} s", self.target.id, first_byte.as_secs_f32());
                     return Err(BackendError::new(BackendErrorKind::Timeout, message));
                 }
             };
@@ -214,12 +215,18 @@ impl Wire {
 
 /// The error of an answer that stops before its end.
 pub(crate) fn cut_short(target: &TargetId) -> BackendError {
-    BackendError::new(BackendErrorKind::Unreachable, format!("`{target}` ended the answer before it was complete"))
+    BackendError::new(
+        BackendErrorKind::Unreachable,
+        format!("`{target}` ended the answer before it was complete"),
+    )
 }
 
 /// The error of an answer that cannot be read.
 pub(crate) fn unreadable(target: &TargetId) -> BackendError {
-    BackendError::new(BackendErrorKind::Protocol, format!("`{target}` sent an answer that its protocol does not allow"))
+    BackendError::new(
+        BackendErrorKind::Protocol,
+        format!("`{target}` sent an answer that its protocol does not allow"),
+    )
 }
 
 /// A whole answer as a stream.

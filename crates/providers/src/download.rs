@@ -47,7 +47,11 @@ pub struct Download {
 impl Download {
     /// A pull with the usual limits.
     pub fn new(url: Url, path: PathBuf) -> Self {
-        let timeouts = Timeouts { first_byte: Duration::from_secs(60), idle: Duration::from_secs(60), ..Timeouts::default() };
+        let timeouts = Timeouts {
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            ..Timeouts::default()
+        };
         // The largest open models have files of some 50 GB; 1 TiB only stops a server that sends without end.
         Self { url, path, token: None, sha256: None, max_bytes: 1 << 40, retry: Retry::default(), timeouts }
     }
@@ -114,7 +118,9 @@ pub enum DownloadError {
     #[error("the address cannot be called: {0}")]
     Address(#[from] BadDestination),
     /// Not a reference of the form `hf:OWNER/REPO/FILE[@REVISION]`.
-    #[error("`{0}` is not a model reference: expected hf:OWNER/REPO/FILE.gguf or hf:OWNER/REPO/FILE.gguf@REVISION")]
+    #[error(
+        "`{0}` is not a model reference: expected hf:OWNER/REPO/FILE.gguf or hf:OWNER/REPO/FILE.gguf@REVISION"
+    )]
     Reference(String),
     /// The server refused.
     #[error("`{host}` answered {status}{}", hint_of(*status))]
@@ -211,7 +217,13 @@ pub fn hub_url(hub: &Url, reference: &str) -> Result<Url, DownloadError> {
     let mut parts = path.split('/');
     let (owner, repo) = (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
     let file: Vec<&str> = parts.collect();
-    let proper = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains(['\\', '?', '#']) && !part.chars().any(char::is_control);
+    let proper = |part: &&str| {
+        !part.is_empty()
+            && *part != "."
+            && *part != ".."
+            && !part.contains(['\\', '?', '#'])
+            && !part.chars().any(char::is_control)
+    };
     let all = [owner, repo, revision].into_iter().chain(file.iter().copied());
     if file.is_empty() || !all.clone().all(|part| proper(&part)) {
         return Err(bad());
@@ -266,7 +278,14 @@ pub async fn download(
     }
     let bytes = part.length();
     part.finish().await?;
-    Ok(Downloaded { path: what.path.clone(), bytes, sha256: found, verified, resumed_from: pull.resumed_from(), hosts: pull.into_hosts() })
+    Ok(Downloaded {
+        path: what.path.clone(),
+        bytes,
+        sha256: found,
+        verified,
+        resumed_from: pull.resumed_from(),
+        hosts: pull.into_hosts(),
+    })
 }
 
 #[cfg(test)]
@@ -280,10 +299,31 @@ mod tests {
 
     #[test]
     fn references_become_addresses() {
-        assert_eq!(resolve("hf:Qwen/Qwen3-GGUF/q4.gguf").unwrap(), "https://hub.example/Qwen/Qwen3-GGUF/resolve/main/q4.gguf");
-        assert_eq!(resolve("hf:a/b/dir/f.gguf@v1.0").unwrap(), "https://hub.example/a/b/resolve/v1.0/dir/f.gguf");
-        assert_eq!(resolve("hf:a/b/with space.gguf").unwrap(), "https://hub.example/a/b/resolve/main/with%20space.gguf");
-        for bad in ["a/b/c", "hf:", "hf:a", "hf:a/b", "hf:a/b/", "hf:a//c", "hf:a/../c", "hf:a/b/../../c", "hf:a/b/c?x", "hf:a/b/c@", "hf:a/b/c\\d"] {
+        assert_eq!(
+            resolve("hf:Qwen/Qwen3-GGUF/q4.gguf").unwrap(),
+            "https://hub.example/Qwen/Qwen3-GGUF/resolve/main/q4.gguf"
+        );
+        assert_eq!(
+            resolve("hf:a/b/dir/f.gguf@v1.0").unwrap(),
+            "https://hub.example/a/b/resolve/v1.0/dir/f.gguf"
+        );
+        assert_eq!(
+            resolve("hf:a/b/with space.gguf").unwrap(),
+            "https://hub.example/a/b/resolve/main/with%20space.gguf"
+        );
+        for bad in [
+            "a/b/c",
+            "hf:",
+            "hf:a",
+            "hf:a/b",
+            "hf:a/b/",
+            "hf:a//c",
+            "hf:a/../c",
+            "hf:a/b/../../c",
+            "hf:a/b/c?x",
+            "hf:a/b/c@",
+            "hf:a/b/c\\d",
+        ] {
             assert_eq!(resolve(bad), None, "{bad}");
         }
     }

@@ -10,8 +10,8 @@
 //! egress log, also when the call fails. Dropping an answer closes its connection. No task is spawned.
 #![forbid(unsafe_code)]
 
-mod anthropic;
 mod answer;
+mod anthropic;
 pub mod download;
 pub mod gate;
 mod openai;

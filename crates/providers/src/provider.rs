@@ -7,13 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    USER_AGENT,
 };
 use http::{Method, Request, StatusCode, response};
 use inshore_domain::request::{Chat, Dialect, Original, Task};
 use inshore_domain::{
-    Backend, BackendError, BackendErrorKind, BoxFuture, Call, Clock, EgressLog, Embedder, Event, EventStream, Target,
-    Tier, Usage,
+    Backend, BackendError, BackendErrorKind, BoxFuture, Call, Clock, EgressLog, Embedder, Event, EventStream,
+    Target, Tier, Usage,
 };
 use url::Url;
 
@@ -129,10 +130,8 @@ impl Provider {
     /// permitted; see [`Self::destination`].
     pub fn new(gate: Arc<Gate>, clock: Arc<dyn Clock>, options: ProviderTarget) -> Result<Self, BadProvider> {
         let of = if options.plain_http { Destination::of_plain } else { Destination::of };
-        let destination = of(&options.base_url).map_err(|error| BadProvider::BaseUrl {
-            target: options.target.id.to_string(),
-            error,
-        })?;
+        let destination = of(&options.base_url)
+            .map_err(|error| BadProvider::BaseUrl { target: options.target.id.to_string(), error })?;
         let headers = headers(&options, &destination)?;
         let mut path = options.base_url.path().trim_end_matches('/').to_owned();
         if path.is_empty() {
@@ -140,7 +139,20 @@ impl Provider {
         }
         let style = Style { new_token_limit: options.base_url.host_str() == Some("api.openai.com") };
         let ProviderTarget { target, kind, key, timeouts, responses_api, stream_usage, .. } = options;
-        Ok(Self { gate, clock, target, kind, destination, path, key, headers, timeouts, responses_api, stream_usage, style })
+        Ok(Self {
+            gate,
+            clock,
+            target,
+            kind,
+            destination,
+            path,
+            key,
+            headers,
+            timeouts,
+            responses_api,
+            stream_usage,
+            style,
+        })
     }
 
     /// Where this backend calls; to be declared at the gate.
@@ -207,7 +219,8 @@ impl Provider {
         egress: &EgressLog,
     ) -> Result<(response::Parts, Exchange), BackendError> {
         let account = Account { egress, target: &self.target.id };
-        let (head, mut exchange) = self.gate.send(&self.destination, request, &self.timeouts, account).await?;
+        let (head, mut exchange) =
+            self.gate.send(&self.destination, request, &self.timeouts, account).await?;
         if head.status != StatusCode::OK {
             exchange.set_idle(self.timeouts.connect);
             let body = exchange.collect_some(MAX_ERROR_BODY).await;
@@ -243,7 +256,11 @@ impl Provider {
                 let body = exchange.collect_some(MAX_ERROR_BODY).await;
                 let said = crate::refusal::Said::in_body(&body);
                 let nothing = said.says_nothing();
-                return Err(if nothing { unreadable(&self.target.id) } else { refusal_in_stream(self.refuser(), &said) });
+                return Err(if nothing {
+                    unreadable(&self.target.id)
+                } else {
+                    refusal_in_stream(self.refuser(), &said)
+                });
             }
             let answer = Answer::new(exchange, reader, self.target.clone(), wire);
             return Ok(Box::pin(answer.begun(self.timeouts.first_byte).await?));
@@ -294,7 +311,8 @@ impl Provider {
         } else {
             anthropic::request::messages(chat, target, request.stream)?.into()
         };
-        let reader = Box::new(AnthropicReader::new(target.clone(), self.explain(), chat.sampling.stop.clone()));
+        let reader =
+            Box::new(AnthropicReader::new(target.clone(), self.explain(), chat.sampling.stop.clone()));
         Ok(Prepared { path: "/messages", body, reader, wire })
     }
 
@@ -387,7 +405,10 @@ fn is(original: Option<&Original>, dialect: Dialect) -> bool {
 }
 
 fn not_an_object() -> BackendError {
-    BackendError::new(BackendErrorKind::InvalidRequest { field: None }, "the request's body is not a JSON object")
+    BackendError::new(
+        BackendErrorKind::InvalidRequest { field: None },
+        "the request's body is not a JSON object",
+    )
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -88,7 +88,8 @@ impl Said {
 
     /// The status that goes with an error inside a stream, which has none of its own.
     fn status(&self) -> Option<u16> {
-        let number = self.code.as_ref().and_then(serde_json::Value::as_u64).and_then(|code| u16::try_from(code).ok());
+        let number =
+            self.code.as_ref().and_then(serde_json::Value::as_u64).and_then(|code| u16::try_from(code).ok());
         number.filter(|code| (400..600).contains(code)).or(Some(match self.kind.as_deref()? {
             "invalid_request_error" => 400,
             "authentication_error" => 401,
@@ -107,7 +108,8 @@ impl Said {
 /// The error that a status, head and body amount to.
 pub(crate) fn refusal(by: Refuser<'_>, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> BackendError {
     if status.is_redirection() {
-        let message = format!("`{}` answered with a redirect ({}), which is not followed", by.target, status.as_u16());
+        let message =
+            format!("`{}` answered with a redirect ({}), which is not followed", by.target, status.as_u16());
         return BackendError::new(BackendErrorKind::Protocol, message)
             .with_hint("set the base URL to the address that the provider redirects to");
     }
@@ -131,25 +133,37 @@ fn explain(by: Refuser<'_>, status: u16, said: &Said) -> BackendError {
     let message = match &kind {
         BackendErrorKind::Unauthorised => format!("`{target}` refused the key ({status})"),
         BackendErrorKind::ModelNotFound => format!("`{target}` has no such model ({status})"),
-        BackendErrorKind::RateLimited if said.is("insufficient_quota") => format!("the quota at `{target}` is used up ({status})"),
+        BackendErrorKind::RateLimited if said.is("insufficient_quota") => {
+            format!("the quota at `{target}` is used up ({status})")
+        }
         BackendErrorKind::RateLimited => format!("`{target}` has reached its rate limit ({status})"),
         BackendErrorKind::Overloaded => format!("`{target}` is overloaded ({status})"),
         BackendErrorKind::Timeout => format!("`{target}` gave up waiting ({status})"),
-        BackendErrorKind::InvalidRequest { field: Some(field) } => format!("`{target}` refused `{field}` ({status})"),
-        BackendErrorKind::InvalidRequest { field: None } => format!("`{target}` refused the request ({status})"),
+        BackendErrorKind::InvalidRequest { field: Some(field) } => {
+            format!("`{target}` refused `{field}` ({status})")
+        }
+        BackendErrorKind::InvalidRequest { field: None } => {
+            format!("`{target}` refused the request ({status})")
+        }
         _ => format!("`{target}` failed ({status})"),
     };
     let error = BackendError::new(kind, message);
     match words(by, said) {
         // What a provider says of a key tends to quote part of it.
-        _ if error.kind == BackendErrorKind::Unauthorised => error.with_hint("check the key that is configured for this target"),
+        _ if error.kind == BackendErrorKind::Unauthorised => {
+            error.with_hint("check the key that is configured for this target")
+        }
         Some(words) => error.with_hint(format!("it says: {words}")),
         None => error,
     }
 }
 
 fn kind_of(status: u16, said: &Said) -> BackendErrorKind {
-    let field = said.param.as_ref().and_then(serde_json::Value::as_str).map(|param| param.chars().take(100).collect());
+    let field = said
+        .param
+        .as_ref()
+        .and_then(serde_json::Value::as_str)
+        .map(|param| param.chars().take(100).collect());
     match status {
         _ if said.is("model_not_found") => BackendErrorKind::ModelNotFound,
         400 | 422 => BackendErrorKind::InvalidRequest { field },
@@ -170,8 +184,12 @@ fn kind_of(status: u16, said: &Said) -> BackendErrorKind {
 /// vLLM, llama.cpp and LM Studio.
 fn context_exceeded(target: &TargetId, status: u16, said: &Said) -> Option<BackendError> {
     const WORDS: [&str; 6] = [
-        "maximum context length", "prompt is too long", "exceeds the available context size", "context window",
-        "context length", "exceed context limit",
+        "maximum context length",
+        "prompt is too long",
+        "exceeds the available context size",
+        "context window",
+        "context length",
+        "exceed context limit",
     ];
     if !matches!(status, 400 | 413 | 422 | 500) {
         return None;
@@ -187,7 +205,9 @@ fn context_exceeded(target: &TargetId, status: u16, said: &Said) -> Option<Backe
     let (prompt, window) = lengths(said, words);
     let message = match (prompt, window) {
         (0, 0) => format!("the prompt is longer than the context window of `{target}`"),
-        _ => format!("the prompt is {prompt} tokens long and the context window of `{target}` holds {window}"),
+        _ => {
+            format!("the prompt is {prompt} tokens long and the context window of `{target}` holds {window}")
+        }
     };
     Some(BackendError::new(BackendErrorKind::ContextExceeded { prompt, window }, message))
 }
@@ -278,16 +298,28 @@ mod tests {
     fn refusals_are_sorted_by_what_can_be_done() {
         let kind = |status, body: &str| check(status, &[], body).kind;
         assert_eq!(kind(401, ""), BackendErrorKind::Unauthorised);
-        assert_eq!(kind(404, r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#), BackendErrorKind::ModelNotFound);
-        assert_eq!(kind(404, r#"{"error":"model \"x\" not found, try pulling it first"}"#), BackendErrorKind::ModelNotFound);
+        assert_eq!(
+            kind(404, r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#),
+            BackendErrorKind::ModelNotFound
+        );
+        assert_eq!(
+            kind(404, r#"{"error":"model \"x\" not found, try pulling it first"}"#),
+            BackendErrorKind::ModelNotFound
+        );
         assert_eq!(kind(404, "<html>"), BackendErrorKind::Unsupported);
         assert_eq!(kind(429, ""), BackendErrorKind::RateLimited);
-        assert_eq!(kind(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#), BackendErrorKind::Overloaded);
+        assert_eq!(
+            kind(529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
+            BackendErrorKind::Overloaded
+        );
         assert_eq!(kind(500, "oops"), BackendErrorKind::Failed);
         assert_eq!(kind(504, ""), BackendErrorKind::Timeout);
         assert_eq!(kind(302, ""), BackendErrorKind::Protocol);
         assert_eq!(
-            kind(400, r#"{"error":{"message":"bad","type":"invalid_request_error","param":"messages[0].role"}}"#),
+            kind(
+                400,
+                r#"{"error":{"message":"bad","type":"invalid_request_error","param":"messages[0].role"}}"#
+            ),
             BackendErrorKind::InvalidRequest { field: Some("messages[0].role".into()) }
         );
     }
@@ -295,12 +327,32 @@ mod tests {
     #[test]
     fn a_prompt_that_is_too_long_is_recognised_in_every_dialect() {
         for (body, prompt, window) in [
-            (r#"{"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 8192 tokens. However, your messages resulted in 10,001 tokens."}}"#, 10_001, 8192),
-            (r#"{"error":{"type":"invalid_request_error","message":"prompt is too long: 213462 tokens > 200000 maximum"}}"#, 213_462, 200_000),
-            (r#"{"error":{"code":400,"type":"exceed_context_size_error","message":"too long","n_prompt_tokens":900,"n_ctx":512}}"#, 900, 512),
-            (r#"{"object":"error","message":"This model's maximum context length is 100 tokens. However, you requested 250 tokens","code":400}"#, 250, 100),
+            (
+                r#"{"error":{"code":"context_length_exceeded","message":"This model's maximum context length is 8192 tokens. However, your messages resulted in 10,001 tokens."}}"#,
+                10_001,
+                8192,
+            ),
+            (
+                r#"{"error":{"type":"invalid_request_error","message":"prompt is too long: 213462 tokens > 200000 maximum"}}"#,
+                213_462,
+                200_000,
+            ),
+            (
+                r#"{"error":{"code":400,"type":"exceed_context_size_error","message":"too long","n_prompt_tokens":900,"n_ctx":512}}"#,
+                900,
+                512,
+            ),
+            (
+                r#"{"object":"error","message":"This model's maximum context length is 100 tokens. However, you requested 250 tokens","code":400}"#,
+                250,
+                100,
+            ),
         ] {
-            assert_eq!(check(400, &[], body).kind, BackendErrorKind::ContextExceeded { prompt, window }, "{body}");
+            assert_eq!(
+                check(400, &[], body).kind,
+                BackendErrorKind::ContextExceeded { prompt, window },
+                "{body}"
+            );
         }
     }
 

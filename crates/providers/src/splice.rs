@@ -47,15 +47,21 @@ pub(crate) struct Edited {
     pub(crate) usage_added: bool,
 }
 
+/// Text that takes the place of a span.
+struct Change {
+    span: Range<usize>,
+    text: Vec<u8>,
+}
+
 /// Replaces the model, adds the wish for token counts, and takes out what is meant for this runtime only.
 pub(crate) fn edit(body: &Bytes, edit: Edit<'_>) -> Result<Edited, Malformed> {
     let body = without_own_members(body)?;
     let members = members(&body)?;
     let model = serde_json::to_vec(edit.model).map_err(|_| Malformed)?;
-    let mut changes: Vec<(Range<usize>, Vec<u8>)> = members
+    let mut changes: Vec<Change> = members
         .iter()
         .filter(|member| member.name == "model")
-        .map(|member| (member.value.clone(), model.clone()))
+        .map(|member| Change { span: member.value.clone(), text: model.clone() })
         .collect();
     if changes.is_empty() {
         changes.push(insertion(&body, &members, b"model", &model)?);
@@ -119,12 +125,8 @@ fn name_of(quoted: &[u8]) -> Result<Cow<'_, str>, Malformed> {
     std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Malformed)
 }
 
-fn insertion(
-    body: &[u8],
-    members: &[Member<'_>],
-    name: &[u8],
-    value: &[u8],
-) -> Result<(Range<usize>, Vec<u8>), Malformed> {
+/// A member put in front of all others.
+fn insertion(body: &[u8], members: &[Member<'_>], name: &[u8], value: &[u8]) -> Result<Change, Malformed> {
     let open = body.iter().position(|byte| *byte == b'{').ok_or(Malformed)? + 1;
     let mut text = vec![b'"'];
     text.extend_from_slice(name);
@@ -133,38 +135,34 @@ fn insertion(
     if !members.is_empty() {
         text.push(b',');
     }
-    Ok((open..open, text))
+    Ok(Change { span: open..open, text })
 }
 
 /// The change that makes the body ask for token counts; `None` when it asks already.
-fn usage_change(body: &[u8], members: &[Member<'_>]) -> Result<Option<(Range<usize>, Vec<u8>)>, Malformed> {
+fn usage_change(body: &[u8], members: &[Member<'_>]) -> Result<Option<Change>, Malformed> {
     let Some(options) = members.iter().rfind(|member| member.name == "stream_options") else {
-        let value = [b"{", USAGE_WISH, b"}"].concat();
+        let text = [b",\"stream_options\":{", USAGE_WISH, b"}"].concat();
         // Behind the last member, so that the front of the body stays as it was; in an empty object behind the model,
         // which is put in there first.
         let end = match members.last() {
             Some(member) => member.value.end,
-            None => insertion(body, members, b"", b"")?.0.start,
+            None => insertion(body, members, b"", b"")?.span.start,
         };
-        return Ok(Some((end..end, [b",\"stream_options\":".as_slice(), &value].concat())));
+        return Ok(Some(Change { span: end..end, text }));
     };
     let text = body.get(options.value.clone()).ok_or(Malformed)?;
     if text == b"null" {
-        return Ok(Some((options.value.clone(), [b"{", USAGE_WISH, b"}"].concat())));
+        let text = [b"{", USAGE_WISH, b"}"].concat();
+        return Ok(Some(Change { span: options.value.clone(), text }));
     }
     let inner = self::members(text)?;
-    match inner.iter().rfind(|member| member.name == "include_usage") {
-        Some(wish) if text.get(wish.value.clone()) == Some(b"true") => Ok(None),
-        Some(wish) => {
-            let start = options.value.start;
-            Ok(Some((start + wish.value.start..start + wish.value.end, b"true".to_vec())))
-        }
-        None => {
-            let (at, change) = insertion(text, &inner, b"include_usage", b"true")?;
-            let start = options.value.start;
-            Ok(Some((start + at.start..start + at.end, change)))
-        }
-    }
+    let change = match inner.iter().rfind(|member| member.name == "include_usage") {
+        Some(wish) if text.get(wish.value.clone()) == Some(b"true") => return Ok(None),
+        Some(wish) => Change { span: wish.value.clone(), text: b"true".to_vec() },
+        None => insertion(text, &inner, b"include_usage", b"true")?,
+    };
+    let start = options.value.start;
+    Ok(Some(Change { span: start + change.span.start..start + change.span.end, text: change.text }))
 }
 
 /// Takes out our own members and hints. Almost always there are none, and the body is given back as it is.
@@ -191,7 +189,11 @@ fn own_member(body: &[u8]) -> Result<Option<Range<usize>>, Malformed> {
         let Ok(inner) = self::members(body.get(member.value.clone()).ok_or(Malformed)?) else { continue };
         let Some(hint) = inner.iter().position(|entry| entry.name.starts_with(HINT_PREFIX)) else { continue };
         // With its last entry the whole of `metadata` goes.
-        let range = if inner.len() == 1 { removal(&members, place, 0) } else { removal(&inner, hint, member.value.start) };
+        let range = if inner.len() == 1 {
+            removal(&members, place, 0)
+        } else {
+            removal(&inner, hint, member.value.start)
+        };
         return Ok(Some(range));
     }
     Ok(None)
@@ -210,15 +212,15 @@ fn removal(members: &[Member<'_>], place: usize, offset: usize) -> Range<usize> 
     }
 }
 
-fn apply(body: &Bytes, mut changes: Vec<(Range<usize>, Vec<u8>)>) -> Vec<Bytes> {
-    changes.sort_by_key(|(range, _)| range.start);
+fn apply(body: &Bytes, mut changes: Vec<Change>) -> Vec<Bytes> {
+    changes.sort_by_key(|change| change.span.start);
     let mut pieces = Vec::with_capacity(changes.len() * 2 + 1);
     let mut done = 0;
-    for (range, text) in changes {
-        if range.start >= done && range.end <= body.len() {
-            pieces.push(body.slice(done..range.start));
+    for Change { span, text } in changes {
+        if span.start >= done && span.end <= body.len() {
+            pieces.push(body.slice(done..span.start));
             pieces.push(Bytes::from(text));
-            done = range.end;
+            done = span.end;
         }
     }
     pieces.push(body.slice(done..));
@@ -321,7 +323,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn spliced(body: &str, want_usage: bool) -> (String, bool) {
-        let edited = edit(&Bytes::copy_from_slice(body.as_bytes()), Edit { model: "m\"2", want_usage }).unwrap();
+        let edited =
+            edit(&Bytes::copy_from_slice(body.as_bytes()), Edit { model: "m\"2", want_usage }).unwrap();
         (String::from_utf8(edited.pieces.concat()).unwrap(), edited.usage_added)
     }
 
@@ -329,7 +332,10 @@ mod tests {
     fn only_the_model_changes() {
         for (body, expected) in [
             (r#"{"model":"a","x":1.50e3}"#, r#"{"model":"m\"2","x":1.50e3}"#),
-            ("{ \"x\" : [\"model\", {\"model\":1}],\n \"model\" : \"a\\\"b\" }\n", "{ \"x\" : [\"model\", {\"model\":1}],\n \"model\" : \"m\\\"2\" }\n"),
+            (
+                "{ \"x\" : [\"model\", {\"model\":1}],\n \"model\" : \"a\\\"b\" }\n",
+                "{ \"x\" : [\"model\", {\"model\":1}],\n \"model\" : \"m\\\"2\" }\n",
+            ),
             (r#"{"mod\u0065l":"a"}"#, r#"{"mod\u0065l":"m\"2"}"#),
             (r#"{"model":"a","model":"b"}"#, r#"{"model":"m\"2","model":"m\"2"}"#),
             (r#"{"x":true}"#, r#"{"model":"m\"2","x":true}"#),
@@ -342,13 +348,37 @@ mod tests {
     #[test]
     fn token_counts_are_asked_for_once() {
         for (body, expected, added) in [
-            (r#"{"model":"a","n":1 }"#, r#"{"model":"m\"2","n":1,"stream_options":{"include_usage":true} }"#, true),
-            (r#"{"model":"a","stream_options":{"include_usage":true}}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, false),
-            (r#"{"stream_options":{"include_usage": false},"model":"a"}"#, r#"{"stream_options":{"include_usage": true},"model":"m\"2"}"#, true),
-            (r#"{"model":"a","stream_options":null}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, true),
-            (r#"{"model":"a","stream_options":{"y":1}}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true,"y":1}}"#, true),
+            (
+                r#"{"model":"a","n":1 }"#,
+                r#"{"model":"m\"2","n":1,"stream_options":{"include_usage":true} }"#,
+                true,
+            ),
+            (
+                r#"{"model":"a","stream_options":{"include_usage":true}}"#,
+                r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#,
+                false,
+            ),
+            (
+                r#"{"stream_options":{"include_usage": false},"model":"a"}"#,
+                r#"{"stream_options":{"include_usage": true},"model":"m\"2"}"#,
+                true,
+            ),
+            (
+                r#"{"model":"a","stream_options":null}"#,
+                r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#,
+                true,
+            ),
+            (
+                r#"{"model":"a","stream_options":{"y":1}}"#,
+                r#"{"model":"m\"2","stream_options":{"include_usage":true,"y":1}}"#,
+                true,
+            ),
             ("{}", r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, true),
-            (r#"{"model":"a","stream_options":{}}"#, r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#, true),
+            (
+                r#"{"model":"a","stream_options":{}}"#,
+                r#"{"model":"m\"2","stream_options":{"include_usage":true}}"#,
+                true,
+            ),
         ] {
             assert_eq!(spliced(body, true), (expected.to_owned(), added), "{body}");
         }
@@ -360,7 +390,10 @@ mod tests {
             (r#"{"model":"a","metadata":{"inshore_feature":"x"}}"#, r#"{"model":"m\"2"}"#),
             (r#"{"metadata":{"inshore_a":"x","inshore_b":"y"},"model":"a"}"#, r#"{"model":"m\"2"}"#),
             (r#"{"metadata":{"k":1,"inshore_b":"y"},"model":"a"}"#, r#"{"metadata":{"k":1},"model":"m\"2"}"#),
-            (r#"{"metadata":{"inshore_b":"y", "k":1},"model":"a","pin":true}"#, r#"{"metadata":{"k":1},"model":"m\"2"}"#),
+            (
+                r#"{"metadata":{"inshore_b":"y", "k":1},"model":"a","pin":true}"#,
+                r#"{"metadata":{"k":1},"model":"m\"2"}"#,
+            ),
             (r#"{"metadata":null,"model":"a"}"#, r#"{"metadata":null,"model":"m\"2"}"#),
         ] {
             assert_eq!(spliced(body, false), (expected.to_owned(), false), "{body}");
@@ -369,7 +402,18 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for body in ["", "[]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":\"", "{\"a\" 1}", "{\"a\":}", "{\"a\":[}"] {
+        for body in [
+            "",
+            "[]",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":\"",
+            "{\"a\" 1}",
+            "{\"a\":}",
+            "{\"a\":[}",
+        ] {
             let body = Bytes::from_static(body.as_bytes());
             assert_eq!(edit(&body, Edit { model: "m", want_usage: true }), Err(Malformed), "{body:?}");
         }
@@ -379,7 +423,9 @@ mod tests {
 
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
-            Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
             ".{0,12}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {

@@ -127,20 +127,26 @@ impl crate::server::Site for Content {
 }
 
 fn plain(status: u16, text: &'static str) -> Deed {
-    Response::builder().status(status).body(ReplyBody::whole(Bytes::from_static(text.as_bytes()))).map_or(Deed::Break, Deed::Answer)
+    Response::builder()
+        .status(status)
+        .body(ReplyBody::whole(Bytes::from_static(text.as_bytes())))
+        .map_or(Deed::Break, Deed::Answer)
 }
 
 impl Front {
     fn redirect(&self, seen: &Seen) -> Deed {
         let parts: Vec<&str> = seen.path.trim_start_matches('/').splitn(5, '/').collect();
-        let [owner, repo, "resolve", _revision, file] = parts.as_slice() else { return plain(404, "Not Found") };
+        let [owner, repo, "resolve", _revision, file] = parts.as_slice() else {
+            return plain(404, "Not Found");
+        };
         let path = format!("{owner}/{repo}/{file}");
         let Some(found) = self.shelf.file(&path) else { return plain(404, "Entry not found") };
         let to = match self.shelf.fault(|fault| matches!(fault, HubFault::RedirectTo(_))) {
             Some(HubFault::RedirectTo(to)) => to,
             _ => format!("{}/{path}?signature=secret", self.origin),
         };
-        let mut response = Response::builder().status(302).header("location", to).header("x-linked-size", found.bytes.len());
+        let mut response =
+            Response::builder().status(302).header("location", to).header("x-linked-size", found.bytes.len());
         if let Some(told) = found.told {
             response = response.header("x-linked-etag", format!("\"{told}\""));
         }
@@ -156,9 +162,11 @@ impl Content {
         if let Some(HubFault::Status(status)) = fault {
             return plain(status, "the script says so");
         }
-        let etag = format!("\"content-{}\"", hex::encode(Sha256::digest(&file.bytes).get(..8).unwrap_or_default()));
+        let etag =
+            format!("\"content-{}\"", hex::encode(Sha256::digest(&file.bytes).get(..8).unwrap_or_default()));
         let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
-        let wanted = header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+        let wanted = header("range")
+            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
         let unchanged = header("if-range").is_none_or(|known| known == etag);
         let total = file.bytes.len();
         let mut start = wanted.filter(|_| unchanged && fault != Some(HubFault::IgnoreRange)).unwrap_or(0);
@@ -172,13 +180,21 @@ impl Content {
         let rest = file.bytes.slice(start..);
         let length = rest.len() as u64;
         let body = match fault {
-            Some(HubFault::CutAfter(at)) if at < rest.len() => ReplyBody::part_of(rest.slice(..at), length, End::Cut),
-            Some(HubFault::StallAfter(at)) if at < rest.len() => ReplyBody::part_of(rest.slice(..at), length, End::Stall),
+            Some(HubFault::CutAfter(at)) if at < rest.len() => {
+                ReplyBody::part_of(rest.slice(..at), length, End::Cut)
+            }
+            Some(HubFault::StallAfter(at)) if at < rest.len() => {
+                ReplyBody::part_of(rest.slice(..at), length, End::Stall)
+            }
             _ => ReplyBody::whole(rest),
         };
-        let mut response = Response::builder().status(if partial { 206 } else { 200 }).header("etag", etag).header("accept-ranges", "bytes");
+        let mut response = Response::builder()
+            .status(if partial { 206 } else { 200 })
+            .header("etag", etag)
+            .header("accept-ranges", "bytes");
         if partial {
-            response = response.header("content-range", format!("bytes {start}-{}/{total}", total.saturating_sub(1)));
+            response = response
+                .header("content-range", format!("bytes {start}-{}/{total}", total.saturating_sub(1)));
         }
         response.body(body).map_or(Deed::Break, Deed::Answer)
     }

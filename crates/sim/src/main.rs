@@ -57,7 +57,8 @@ impl Settings {
             (None, Some(tokens)) => vec!["word"; tokens].join(" "),
             (None, None) => "Hello from a simulated provider.".to_owned(),
         };
-        Turn::text(text).paced(Duration::from_millis(self.head_delay), Duration::from_millis(self.token_delay))
+        Turn::text(text)
+            .paced(Duration::from_millis(self.head_delay), Duration::from_millis(self.token_delay))
     }
 
     fn models(&self, otherwise: Vec<String>) -> Vec<String> {

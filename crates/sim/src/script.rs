@@ -201,14 +201,19 @@ pub fn tokens_of(text: &str) -> Vec<&str> {
 
 /// How a text ends under the limits of a request: what is said of it, and why it stops there.
 pub(crate) fn limited(text: &str, max_tokens: Option<u64>, stops: &[String]) -> (String, Ending) {
-    let cut = stops.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop))).min_by_key(|(at, _)| *at);
+    let cut =
+        stops.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop))).min_by_key(|(at, _)| *at);
     let (text, ending) = match cut {
         Some((at, stop)) => (text.get(..at).unwrap_or_default(), Ending::Stop(stop.clone())),
         None => (text, Ending::End),
     };
     let tokens = tokens_of(text);
     let limit = max_tokens.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-    if tokens.len() > limit { (tokens.iter().take(limit).copied().collect(), Ending::Length) } else { (text.to_owned(), ending) }
+    if tokens.len() > limit {
+        (tokens.iter().take(limit).copied().collect(), Ending::Length)
+    } else {
+        (text.to_owned(), ending)
+    }
 }
 
 /// Why an answer ends.

@@ -49,7 +49,10 @@ pub struct Stats {
 }
 
 /// What a provider does with a request.
-#[expect(clippy::large_enum_variant, reason = "it lives for one call, and almost always is the large variant")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one call, and almost always is the large variant"
+)]
 pub(crate) enum Deed {
     /// Answers.
     Answer(Response<ReplyBody>),
@@ -213,7 +216,13 @@ impl ReplyBody {
     /// All of it at once, with its length.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         let length = Some(bytes.len() as u64);
-        Self { pieces: vec![(Duration::ZERO, bytes)].into_iter(), waiting: None, end: End::Whole, flushed: true, length }
+        Self {
+            pieces: vec![(Duration::ZERO, bytes)].into_iter(),
+            waiting: None,
+            end: End::Whole,
+            flushed: true,
+            length,
+        }
     }
 
     /// Pieces in chunks.
@@ -223,7 +232,13 @@ impl ReplyBody {
 
     /// Part of a body whose whole length is said.
     pub(crate) fn part_of(bytes: Bytes, length: u64, end: End) -> Self {
-        Self { pieces: vec![(Duration::ZERO, bytes)].into_iter(), waiting: None, end, flushed: true, length: Some(length) }
+        Self {
+            pieces: vec![(Duration::ZERO, bytes)].into_iter(),
+            waiting: None,
+            end,
+            flushed: true,
+            length: Some(length),
+        }
     }
 }
 
@@ -231,7 +246,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             if let Some((sleep, _)) = &mut self.waiting {
                 ready!(sleep.as_mut().poll(cx));

@@ -10,6 +10,13 @@ pub(crate) const VERSION: &str = "2023-06-01";
 
 /// Members of a message request that `/v1/messages/count_tokens` takes; it refuses all others.
 pub(crate) const COUNTED_MEMBERS: [&str; 9] = [
-    "messages", "model", "system", "tools", "tool_choice", "thinking", "output_config", "context_management",
+    "messages",
+    "model",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "context_management",
     "mcp_servers",
 ];

@@ -1,6 +1,8 @@
 //! From the domain to the JSON of `/v1/messages`.
 
-use inshore_domain::request::{Chat, Message, OutputFormat, Part, Role, Sampling, Tool, ToolCall, ToolChoice};
+use inshore_domain::request::{
+    Chat, Message, OutputFormat, Part, Role, Sampling, Tool, ToolCall, ToolChoice,
+};
 use inshore_domain::{BackendError, BackendErrorKind, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -33,7 +35,8 @@ pub(crate) fn count(chat: &Chat, target: &Target) -> Result<Vec<u8>, BackendErro
 }
 
 fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, BackendError> {
-    serde_json::to_vec(body).map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
+    serde_json::to_vec(body)
+        .map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
 }
 
 /// Refuses by name what the API does not know and what would change the answer.
@@ -236,10 +239,15 @@ fn source<'a>(url: &'a str, target: &Target) -> Result<Source<'a>, BackendError>
 /// The arguments of a call must be an object here; elsewhere they are any text.
 fn input(call: &ToolCall) -> Result<&RawValue, BackendError> {
     let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
-    serde_json::from_str::<&RawValue>(text).ok().filter(|value| value.get().starts_with('{')).ok_or_else(|| {
-        let kind = BackendErrorKind::InvalidRequest { field: Some("tool_calls".into()) };
-        BackendError::new(kind, format!("the arguments of the call of `{}` are not a JSON object", call.name))
-    })
+    serde_json::from_str::<&RawValue>(text).ok().filter(|value| value.get().starts_with('{')).ok_or_else(
+        || {
+            let kind = BackendErrorKind::InvalidRequest { field: Some("tool_calls".into()) };
+            BackendError::new(
+                kind,
+                format!("the arguments of the call of `{}` are not a JSON object", call.name),
+            )
+        },
+    )
 }
 
 fn tool(tool: &Tool) -> Result<WireTool<'_>, BackendError> {

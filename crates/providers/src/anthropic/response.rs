@@ -100,7 +100,8 @@ struct WireUsage {
 impl WireUsage {
     fn update(&mut self, newer: WireUsage) {
         self.input_tokens = newer.input_tokens.or(self.input_tokens);
-        self.cache_creation_input_tokens = newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation_input_tokens =
+            newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.cache_read_input_tokens = newer.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.output_tokens = newer.output_tokens.or(self.output_tokens);
     }
@@ -122,7 +123,15 @@ impl WireUsage {
 
 impl AnthropicReader {
     pub(crate) fn new(target: Arc<Target>, explain: Explain, stop: Vec<String>) -> Self {
-        Self { target, explain, stop, usage: WireUsage::default(), calls: 0, open_call: None, complete: false }
+        Self {
+            target,
+            explain,
+            stop,
+            usage: WireUsage::default(),
+            calls: 0,
+            open_call: None,
+            complete: false,
+        }
     }
 
     fn start(&mut self, model: String, usage: WireUsage, out: &mut VecDeque<Event>) {
@@ -136,7 +145,9 @@ impl AnthropicReader {
     fn block(&mut self, block: Block<'_>, out: &mut VecDeque<Event>) {
         self.open_call = None;
         match block.kind.as_str() {
-            "text" if !block.text.is_empty() => push(out, Delta::Text { text: block.text, logprobs: Vec::new() }),
+            "text" if !block.text.is_empty() => {
+                push(out, Delta::Text { text: block.text, logprobs: Vec::new() })
+            }
             "thinking" if !block.thinking.is_empty() => push(out, Delta::Reasoning(block.thinking)),
             "tool_use" => {
                 let call = self.calls;
@@ -210,7 +221,9 @@ impl Reader for AnthropicReader {
                     self.usage.update(usage);
                     out.push_back(Event::Usage(self.usage.usage()));
                 }
-                if let Some((reason, sequence)) = event.delta.and_then(|d| Some((d.stop_reason?, d.stop_sequence))) {
+                if let Some((reason, sequence)) =
+                    event.delta.and_then(|d| Some((d.stop_reason?, d.stop_sequence)))
+                {
                     self.complete = true;
                     self.finish(&reason, sequence.as_deref(), out);
                 }

@@ -67,8 +67,14 @@ impl Part {
         let path = with_suffix(place, ".part");
         let state_path = with_suffix(place, ".part.state");
         let disk = |error| DownloadError::disk(&path, error);
-        let file =
-            OpenOptions::new().create(true).read(true).write(true).truncate(false).open(&path).await.map_err(disk)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .await
+            .map_err(disk)?;
         let file = file.into_std().await;
         file.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => DownloadError::Busy(place.to_owned()),
@@ -94,14 +100,16 @@ impl Part {
         let mut text = String::new();
         file.take(MAX_STATE as u64).read_to_string(&mut text).await.ok()?;
         let mut lines = text.lines();
-        (lines.next()? == self.source).then(|| lines.next().filter(|etag| !etag.is_empty()).map(str::to_owned))
+        (lines.next()? == self.source)
+            .then(|| lines.next().filter(|etag| !etag.is_empty()).map(str::to_owned))
     }
 
     /// Reads what is there, for the checksum.
     async fn read_back(&mut self) -> Result<(), DownloadError> {
         let mut chunk = vec![0; BUFFER];
         loop {
-            let read = self.file.read(&mut chunk).await.map_err(|error| DownloadError::disk(&self.path, error))?;
+            let read =
+                self.file.read(&mut chunk).await.map_err(|error| DownloadError::disk(&self.path, error))?;
             let Some(bytes) = chunk.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             self.hash.update(bytes);
             self.length += read as u64;

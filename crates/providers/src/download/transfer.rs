@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
-    LOCATION, RANGE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue,
+    IF_RANGE, LOCATION, RANGE, USER_AGENT,
 };
 use http::{Request, StatusCode, response};
 use inshore_domain::{EgressLog, TargetId};
@@ -107,17 +107,26 @@ impl<'a> Pull<'a> {
             }
             url = next_hop(&url, &head, &host)?;
         }
-        Err(DownloadError::Redirect { host: self.hosts.last().cloned().unwrap_or_default(), why: "too often" })
+        Err(DownloadError::Redirect {
+            host: self.hosts.last().cloned().unwrap_or_default(),
+            why: "too often",
+        })
     }
 
-    fn request(&self, url: &Url, destination: &Destination, part: &Part) -> Result<Request<Pieces>, DownloadError> {
+    fn request(
+        &self,
+        url: &Url,
+        destination: &Destination,
+        part: &Part,
+    ) -> Result<Request<Pieces>, DownloadError> {
         let bad = |why| DownloadError::Protocol { host: destination.authority().to_owned(), why };
         let mut uri = url.path().to_owned();
         if let Some(query) = url.query() {
             uri.push('?');
             uri.push_str(query);
         }
-        let mut request = Request::get(uri).body(Pieces::default()).map_err(|_| bad("the address cannot be asked for"))?;
+        let mut request =
+            Request::get(uri).body(Pieces::default()).map_err(|_| bad("the address cannot be asked for"))?;
         let headers = request.headers_mut();
         let mut put = |name: HeaderName, value: &str| {
             HeaderValue::from_str(value).map(|value| headers.insert(name, value)).map(drop)
@@ -160,7 +169,8 @@ impl<'a> Pull<'a> {
         let protocol = |why| DownloadError::Protocol { host: host.to_owned(), why };
         match head.status {
             StatusCode::PARTIAL_CONTENT => {
-                let (start, total) = content_range(&head.headers).ok_or_else(|| protocol("a range without its place"))?;
+                let (start, total) =
+                    content_range(&head.headers).ok_or_else(|| protocol("a range without its place"))?;
                 if start != part.length() {
                     return Err(protocol("another range than was asked for"));
                 }
@@ -194,7 +204,8 @@ impl<'a> Pull<'a> {
 
 fn next_hop(from: &Url, head: &response::Parts, host: &str) -> Result<Url, DownloadError> {
     let bad = |why| DownloadError::Redirect { host: host.to_owned(), why };
-    let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(|| bad("to nowhere"))?;
+    let location =
+        head.headers.get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(|| bad("to nowhere"))?;
     let to = from.join(location).map_err(|_| bad("to something that is not an address"))?;
     let destination = Destination::of(&to).map_err(|_| bad("to an address that cannot be called"))?;
     if from.scheme() == "https" && destination.scheme() == Scheme::Http {

@@ -33,7 +33,9 @@ pub(super) async fn connect(gate: &Gate, to: &Destination, limit: Duration) -> R
 }
 
 async fn connect_unbounded(gate: &Gate, to: &Destination) -> Result<Link, GateError> {
-    let stream = race(resolve(to).await?).await.map_err(|error| unreachable(&format!("no connection: {}", error.kind())))?;
+    let stream = race(resolve(to).await?)
+        .await
+        .map_err(|error| unreachable(&format!("no connection: {}", error.kind())))?;
     // A request or a token must not wait for the acknowledgement of the packet before it.
     stream.set_nodelay(true).map_err(|error| unreachable(&format!("the socket failed: {}", error.kind())))?;
     let socket = match to.scheme {
@@ -41,7 +43,10 @@ async fn connect_unbounded(gate: &Gate, to: &Destination) -> Result<Link, GateEr
         Scheme::Https => {
             let name = server_name(&to.host)?;
             let connector = TlsConnector::from(tls(gate)?);
-            let stream = connector.connect(name, stream).await.map_err(|error| unreachable(&format!("no TLS: {error}")))?;
+            let stream = connector
+                .connect(name, stream)
+                .await
+                .map_err(|error| unreachable(&format!("no TLS: {error}")))?;
             Socket::Tls(Box::new(stream))
         }
     };
@@ -77,7 +82,9 @@ async fn resolve(to: &Destination) -> Result<Vec<SocketAddr>, GateError> {
     }
     match order.is_empty() {
         false => Ok(order),
-        true if any => Err(unreachable("plain http would leave the private network; use https, or declare that it is meant")),
+        true if any => Err(unreachable(
+            "plain http would leave the private network; use https, or declare that it is meant",
+        )),
         true => Err(unreachable("the name has no address")),
     }
 }
@@ -107,14 +114,19 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, GateError> {
     match host {
-        Host::Domain(name) => ServerName::try_from(name.clone()).map_err(|_| unreachable("the host name is not valid")),
+        Host::Domain(name) => {
+            ServerName::try_from(name.clone()).map_err(|_| unreachable("the host name is not valid"))
+        }
         Host::Ipv4(ip) => Ok(ServerName::from(IpAddr::V4(*ip))),
         Host::Ipv6(ip) => Ok(ServerName::from(IpAddr::V6(*ip))),
     }
 }
 
 fn tls(gate: &Gate) -> Result<Arc<ClientConfig>, GateError> {
-    gate.tls.get_or_init(|| tls_config(&gate.options).map(Arc::new)).clone().map_err(|message| unreachable(&message))
+    gate.tls
+        .get_or_init(|| tls_config(&gate.options).map(Arc::new))
+        .clone()
+        .map_err(|message| unreachable(&message))
 }
 
 fn tls_config(options: &GateOptions) -> Result<ClientConfig, String> {
@@ -123,7 +135,9 @@ fn tls_config(options: &GateOptions) -> Result<ClientConfig, String> {
     roots.add_parsable_certificates(system.certs);
     roots.add_parsable_certificates(options.extra_roots.iter().cloned());
     if roots.is_empty() {
-        return Err("no certificate authorities were found on this system, so no https call can be made".into());
+        return Err(
+            "no certificate authorities were found on this system, so no https call can be made".into()
+        );
     }
     let provider = Arc::new(crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

@@ -40,7 +40,9 @@ pub enum BadDestination {
     #[error("the address holds a user name or password; hand the key in apart")]
     Credentials,
     /// Plain HTTP to an address that anybody on the way can read.
-    #[error("plain http to `{0}` would be readable on the way; use https or declare that plain http is meant")]
+    #[error(
+        "plain http to `{0}` would be readable on the way; use https or declare that plain http is meant"
+    )]
     Plain(String),
 }
 
@@ -109,7 +111,10 @@ fn is_near(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [first, second, ..] = ip.octets();
-            ip.is_loopback() || ip.is_private() || ip.is_link_local() || (first == 100 && (64..128).contains(&second))
+            ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || (first == 100 && (64..128).contains(&second))
         }
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
             Some(mapped) => is_near(IpAddr::V4(mapped)),
@@ -153,7 +158,13 @@ mod tests {
 
     #[test]
     fn only_near_hosts_may_be_spoken_to_in_plain() {
-        for near in ["http://127.0.0.1:80", "http://10.1.2.3:8080", "http://100.100.0.1:80", "http://[::1]:11434", "http://[fd00::1]:80"] {
+        for near in [
+            "http://127.0.0.1:80",
+            "http://10.1.2.3:8080",
+            "http://100.100.0.1:80",
+            "http://[::1]:11434",
+            "http://[fd00::1]:80",
+        ] {
             assert_eq!(of(near).unwrap(), near);
         }
         for far in ["http://8.8.8.8/", "http://[2001:db8::1]/", "http://[::ffff:8.8.8.8]/"] {

@@ -35,7 +35,10 @@ impl GateError {
     }
 
     pub(crate) fn undeclared(destination: &Destination) -> Self {
-        Self::new(GateErrorKind::Undeclared, format!("`{destination}` is not declared, so nothing was sent to it"))
+        Self::new(
+            GateErrorKind::Undeclared,
+            format!("`{destination}` is not declared, so nothing was sent to it"),
+        )
     }
 
     /// Reads an error of the HTTP layer. Its own words are kept only in part: they may quote what was received.

@@ -119,7 +119,10 @@ impl Link {
         match tokio::time::timeout(first_byte, exchange).await {
             Ok(Some(Ok(response))) => Ok(response),
             Ok(Some(Err(mut error))) => Err((GateError::from_http(error.error()), error.take_message())),
-            Ok(None) => Err((GateError::new(GateErrorKind::Broken, "the connection closed before the answer began"), None)),
+            Ok(None) => Err((
+                GateError::new(GateErrorKind::Broken, "the connection closed before the answer began"),
+                None,
+            )),
             Err(_) => {
                 let message = format!("no answer within {} s", first_byte.as_secs_f32());
                 Err((GateError::new(GateErrorKind::Timeout, message), None))
@@ -137,7 +140,11 @@ impl Counted {
 }
 
 impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_read(cx, buf),

@@ -81,7 +81,9 @@ pub struct Gate {
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        f.debug_struct("Gate").field("destinations", &routes.keys().collect::<Vec<_>>()).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("destinations", &routes.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +107,9 @@ impl Route {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push_back((now, link));
-        while idle.len() > MAX_IDLE || idle.front().is_some_and(|(since, _)| now.duration_since(*since) > IDLE_KEPT) {
+        while idle.len() > MAX_IDLE
+            || idle.front().is_some_and(|(since, _)| now.duration_since(*since) > IDLE_KEPT)
+        {
             idle.pop_front();
         }
     }
@@ -127,7 +131,10 @@ impl Gate {
     pub fn declare(&self, destination: Destination) {
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         // A key is equal also when only `plain_declared` differs; the newer declaration counts.
-        if routes.get_key_value(&destination).is_some_and(|(known, _)| known.plain_declared == destination.plain_declared) {
+        if routes
+            .get_key_value(&destination)
+            .is_some_and(|(known, _)| known.plain_declared == destination.plain_declared)
+        {
             return;
         }
         routes.remove(&destination);

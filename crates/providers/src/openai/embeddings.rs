@@ -43,7 +43,11 @@ pub(crate) fn body(task: &Embedding, target: &Target) -> Result<Vec<u8>, Backend
 }
 
 /// One vector of length 1 for each input, in the order of the inputs.
-pub(crate) fn read(body: &[u8], inputs: usize, target: &Target) -> Result<(Vec<Vec<f32>>, Usage), BackendError> {
+pub(crate) fn read(
+    body: &[u8],
+    inputs: usize,
+    target: &Target,
+) -> Result<(Vec<Vec<f32>>, Usage), BackendError> {
     let answer: Answer = serde_json::from_slice(body).map_err(|_| unreadable(&target.id))?;
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; inputs];
     for (place, vector) in answer.data.into_iter().enumerate() {

@@ -51,8 +51,13 @@ impl WireLogprobs {
         tokens
             .into_iter()
             .map(|token| {
-                let mut top: Vec<(Vec<u8>, f32)> =
-                    tops.next().flatten().unwrap_or_default().into_iter().map(|(text, p)| (text.into_bytes(), p)).collect();
+                let mut top: Vec<(Vec<u8>, f32)> = tops
+                    .next()
+                    .flatten()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(text, p)| (text.into_bytes(), p))
+                    .collect();
                 top.sort_by(|a, b| b.1.total_cmp(&a.1));
                 // The first token of an echoed prompt has no probability.
                 let logprob = logprobs.next().flatten().unwrap_or(0.0);

@@ -18,7 +18,12 @@ pub(crate) struct Style {
 }
 
 /// The body of a chat completion.
-pub(crate) fn chat(chat: &Chat, target: &Target, stream: bool, style: Style) -> Result<Vec<u8>, BackendError> {
+pub(crate) fn chat(
+    chat: &Chat,
+    target: &Target,
+    stream: bool,
+    style: Style,
+) -> Result<Vec<u8>, BackendError> {
     let messages = chat.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
     let tools = chat.tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
     let has_tools = !tools.is_empty();
@@ -67,7 +72,8 @@ pub(crate) fn completion(
 }
 
 pub(super) fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, BackendError> {
-    serde_json::to_vec(body).map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
+    serde_json::to_vec(body)
+        .map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
 }
 
 #[derive(Serialize)]

@@ -127,7 +127,10 @@ impl From<WireUsage> for Usage {
             cached_tokens: wire.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
             cache_write_tokens: 0,
             output_tokens: wire.completion_tokens,
-            reasoning_tokens: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+            reasoning_tokens: wire
+                .completion_tokens_details
+                .and_then(|details| details.reasoning_tokens)
+                .unwrap_or(0),
         }
     }
 }
@@ -144,7 +147,8 @@ impl OpenAiReader {
         }
         if !self.started {
             self.started = true;
-            let model = chunk.model.filter(|model| !model.is_empty()).unwrap_or_else(|| self.target.model.clone());
+            let model =
+                chunk.model.filter(|model| !model.is_empty()).unwrap_or_else(|| self.target.model.clone());
             out.push_back(Event::Started { model });
         }
         let only_usage = chunk.choices.is_empty() && chunk.usage.is_some();
@@ -162,7 +166,8 @@ impl OpenAiReader {
         let mut text = choice.text;
         let mut tool_calls = Vec::new();
         if let Some(delta) = choice.delta {
-            let reasoning = delta.reasoning_content.or_else(|| serde_json::from_str(delta.reasoning?.get()).ok());
+            let reasoning =
+                delta.reasoning_content.or_else(|| serde_json::from_str(delta.reasoning?.get()).ok());
             if let Some(thought) = reasoning.filter(|thought| !thought.is_empty()) {
                 out.push_back(Event::Delta { index, delta: Delta::Reasoning(thought) });
             }

@@ -131,7 +131,11 @@ impl Reader for ResponsesReader {
         match event.kind.as_str() {
             "error" => {
                 let inner = Said::in_body(data);
-                let said = if inner.says_nothing() { serde_json::from_slice(data).unwrap_or_default() } else { inner };
+                let said = if inner.says_nothing() {
+                    serde_json::from_slice(data).unwrap_or_default()
+                } else {
+                    inner
+                };
                 return Err((self.explain)(&said));
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
@@ -177,7 +181,14 @@ impl Reader for ResponsesReader {
             for content in item.content.into_iter().flatten() {
                 let Some(text) = content.text.or(content.refusal) else { continue };
                 let thinking = item.kind == "reasoning";
-                push(out, if thinking { Delta::Reasoning(text) } else { Delta::Text { text, logprobs: Vec::new() } });
+                push(
+                    out,
+                    if thinking {
+                        Delta::Reasoning(text)
+                    } else {
+                        Delta::Text { text, logprobs: Vec::new() }
+                    },
+                );
             }
         }
         self.finish(response, out)

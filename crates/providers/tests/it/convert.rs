@@ -1,8 +1,8 @@
 //! From the domain to a provider's JSON and back.
 
 use inshore_domain::request::{
-    Chat, Completion, Dialect, Json, Message, OutputFormat, Part, PromptText, Role, Sampling, Task, Tool, ToolCall,
-    ToolChoice,
+    Chat, Completion, Dialect, Json, Message, OutputFormat, Part, PromptText, Role, Sampling, Task, Tool,
+    ToolCall, ToolChoice,
 };
 use inshore_domain::{BackendErrorKind, Capability, FinishReason, Tier};
 use inshore_sim::Turn;
@@ -20,7 +20,8 @@ fn rich_chat() -> Chat {
     for (id, arguments) in [("call_1", r#"{"city": "Köln"}"#), ("call_2", "")] {
         asks.tool_calls.push(ToolCall { id: id.into(), name: "weather".into(), arguments: arguments.into() });
     }
-    let result = |id: &str, text: &str| Message { tool_call_id: Some(id.into()), ..Message::text(Role::Tool, text) };
+    let result =
+        |id: &str, text: &str| Message { tool_call_id: Some(id.into()), ..Message::text(Role::Tool, text) };
     Chat {
         messages: vec![
             Message::text(Role::System, "Be brief."),
@@ -45,7 +46,10 @@ fn rich_chat() -> Chat {
             stop: vec!["END".into()],
             ..Sampling::default()
         },
-        output: OutputFormat::JsonSchema { name: "answer".into(), schema: Json(r#"{"type": "object"}"#.into()) },
+        output: OutputFormat::JsonSchema {
+            name: "answer".into(),
+            schema: Json(r#"{"type": "object"}"#.into()),
+        },
         pin_through: Some(0),
     }
 }
@@ -115,8 +119,11 @@ async fn one_protocol_answers_the_other() {
     let (_anthropic, to_anthropic) = anthropic(Turn::call("find", r#"{"q":1}"#)).await;
     let (_openai, to_openai) = openai(Turn::call("find", r#"{"q":1}"#)).await;
     for stream in [true, false] {
-        for (provider, dialect) in [(&to_anthropic, Dialect::OpenAiChat), (&to_openai, Dialect::AnthropicMessages)] {
-            let heard = hear(provider, call(provider, request(chat(), stream, Some((dialect, body))))).await.unwrap();
+        for (provider, dialect) in
+            [(&to_anthropic, Dialect::OpenAiChat), (&to_openai, Dialect::AnthropicMessages)]
+        {
+            let heard =
+                hear(provider, call(provider, request(chat(), stream, Some((dialect, body))))).await.unwrap();
             assert_eq!((heard.calls[0].1.as_str(), heard.calls[0].2.as_str()), ("find", r#"{"q":1}"#));
             assert_eq!(heard.finished, [(0, FinishReason::ToolCalls)]);
             assert!(heard.wire.is_empty(), "bytes of another dialect are nobody's");
@@ -141,8 +148,12 @@ async fn what_a_target_does_not_know_is_refused_by_name_before_anything_is_sent(
         ("adapters", |s| s.adapters = vec![("a".into(), 1.0)]),
         ("truncate_prompt", |s| s.truncate_prompt = true),
     ] {
-        let error = hear(&to_openai, call(&to_openai, request(sampling(change), false, None))).await.unwrap_err();
-        assert_eq!((error.kind, error.message), (BackendErrorKind::Unsupported, format!("`cloud/sim-large` does not know `{name}`")));
+        let error =
+            hear(&to_openai, call(&to_openai, request(sampling(change), false, None))).await.unwrap_err();
+        assert_eq!(
+            (error.kind, error.message),
+            (BackendErrorKind::Unsupported, format!("`cloud/sim-large` does not know `{name}`"))
+        );
     }
     for (name, change) in [
         ("seed", (|s| s.seed = Some(1)) as fn(&mut Sampling)),

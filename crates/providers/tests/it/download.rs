@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use inshore_domain::EgressLog;
-use inshore_providers::download::{Digest, Download, DownloadError, Downloaded, Progress, Retry, Verified, download, hub_url};
+use inshore_providers::download::{
+    Digest, Download, DownloadError, Downloaded, Progress, Retry, Verified, download, hub_url,
+};
 use inshore_providers::{Destination, Gate, GateOptions, Secret, Timeouts};
 use inshore_sim::hub::{Hub, HubFault};
 use proptest::prelude::*;
@@ -55,7 +57,8 @@ impl Rig {
 
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }

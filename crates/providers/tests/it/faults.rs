@@ -18,10 +18,11 @@ fn chat(stream: bool) -> inshore_domain::Request {
 
 /// Runs one call against a fault; gives back the kind of the error, wherever it came, and what was heard before.
 async fn failure(fault: Fault, stream: bool) -> (BackendErrorKind, String, u64) {
-    let (server, provider) = openai_with(Default::default(), Turn::text("one two three").with_fault(fault), |options| {
-        options.timeouts = hasty();
-    })
-    .await;
+    let (server, provider) =
+        openai_with(Default::default(), Turn::text("one two three").with_fault(fault), |options| {
+            options.timeouts = hasty();
+        })
+        .await;
     let made = call(&provider, chat(stream));
     let egress = made.egress.clone();
     let (kind, text) = match hear(&provider, made).await {
@@ -70,12 +71,18 @@ async fn a_stream_that_ends_without_an_end_is_not_taken_for_an_answer() {
         let headers = vec![("content-type".into(), "text/event-stream".into())];
         Turn::of(Reply::Exact { status: 200, headers, body: Bytes::from_static(body) })
     };
-    let (server, provider) = openai(sse(b"data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n")).await;
+    let (server, provider) =
+        openai(sse(b"data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n")).await;
     let heard = hear(&provider, call(&provider, chat(true))).await.unwrap();
-    assert_eq!((heard.text(), heard.error.as_ref().unwrap().kind.clone()), ("half", BackendErrorKind::Unreachable));
+    assert_eq!(
+        (heard.text(), heard.error.as_ref().unwrap().kind.clone()),
+        ("half", BackendErrorKind::Unreachable)
+    );
 
     // Some imitators leave `[DONE]` out; the reason of the end is enough.
-    server.script().otherwise(sse(b": hello\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"all\"},\"finish_reason\":\"stop\"}]}\n\n"));
+    server.script().otherwise(sse(
+        b": hello\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"all\"},\"finish_reason\":\"stop\"}]}\n\n",
+    ));
     let heard = hear(&provider, call(&provider, chat(true))).await.unwrap();
     assert_eq!((heard.text(), &heard.error), ("all", &None));
 
@@ -89,7 +96,8 @@ async fn a_stream_that_ends_without_an_end_is_not_taken_for_an_answer() {
 
 #[tokio::test]
 async fn a_dropped_answer_closes_the_connection_at_once() {
-    let turn = Turn::text("word ".repeat(1000)).paced(std::time::Duration::ZERO, std::time::Duration::from_millis(20));
+    let turn = Turn::text("word ".repeat(1000))
+        .paced(std::time::Duration::ZERO, std::time::Duration::from_millis(20));
     let (server, provider) = openai(turn).await;
     let mut events = provider.generate(call(&provider, chat(true))).await.unwrap();
     assert!(matches!(events.next().await, Some(Ok(Event::Started { .. }))));
@@ -155,7 +163,10 @@ async fn a_wrong_key_model_or_length_is_told_apart() {
     let error = hear(&provider, call(&provider, chat(true))).await.unwrap_err();
     assert_eq!(error.kind, BackendErrorKind::ModelNotFound);
 
-    let long = Task::Chat(Chat { messages: vec![Message::text(Role::User, "word ".repeat(5000))], ..Chat::default() });
+    let long = Task::Chat(Chat {
+        messages: vec![Message::text(Role::User, "word ".repeat(5000))],
+        ..Chat::default()
+    });
     let (_server, provider) = openai(Turn::text("")).await;
     let error = hear(&provider, call(&provider, request(long.clone(), true, None))).await.unwrap_err();
     assert_eq!(error.kind, BackendErrorKind::ContextExceeded { prompt: 5001, window: 4096 });

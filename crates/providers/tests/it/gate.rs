@@ -51,7 +51,8 @@ async fn nothing_is_sent_to_a_destination_that_was_not_declared() {
 
 #[tokio::test]
 async fn a_redirect_is_refused() {
-    let elsewhere = inshore_sim::openai::Server::start(Default::default(), Turn::text("stolen")).await.unwrap();
+    let elsewhere =
+        inshore_sim::openai::Server::start(Default::default(), Turn::text("stolen")).await.unwrap();
     let location = format!("{}/chat/completions", elsewhere.base_url());
     for status in [301, 302, 307, 308] {
         let headers = vec![("location".into(), location.clone())];
@@ -144,7 +145,10 @@ async fn tls_is_spoken_and_certificates_are_checked() {
     assert_eq!(hear(&provider, made).await.unwrap().text(), "secret");
     let record = &egress.snapshot()[0];
     assert_eq!(record.destination, format!("localhost:{port}"));
-    assert!(record.bytes_out > 200 && record.bytes_in > 80 && record.bytes_in < 300, "{record:?}: without TLS framing");
+    assert!(
+        record.bytes_out > 200 && record.bytes_in > 80 && record.bytes_in < 300,
+        "{record:?}: without TLS framing"
+    );
 }
 
 #[tokio::test]

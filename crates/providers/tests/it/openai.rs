@@ -75,7 +75,9 @@ async fn a_stream_with_counts_asked_for_is_handed_on_byte_for_byte() {
 async fn hints_stay_here() {
     let body = r#"{"model":"auto","metadata":{"inshore_feature":"mail","job":"7"},"pin":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let (server, provider) = openai(Turn::text("ok")).await;
-    hear(&provider, call(&provider, request(chat(), false, Some((Dialect::OpenAiChat, body))))).await.unwrap();
+    hear(&provider, call(&provider, request(chat(), false, Some((Dialect::OpenAiChat, body)))))
+        .await
+        .unwrap();
     let sent = r#"{"model":"sim-large","metadata":{"job":"7"},"messages":[{"role":"user","content":"hi"}]}"#;
     assert_eq!(server.http().seen()[0].body, sent);
 }
@@ -131,7 +133,8 @@ async fn tool_calls_and_thinking_are_heard_in_streams_and_whole() {
 #[tokio::test]
 async fn completions_are_handed_on_too() {
     let (server, provider) = openai(Turn::text("b c")).await;
-    let task = Task::Completion(Completion { prompts: vec![PromptText::Text("a".into())], ..Completion::default() });
+    let task =
+        Task::Completion(Completion { prompts: vec![PromptText::Text("a".into())], ..Completion::default() });
     let body = r#"{"prompt":"a","model":"auto","n":2,"stream":true}"#;
     let made = call(&provider, request(task, true, Some((Dialect::OpenAiCompletions, body))));
     let heard = hear(&provider, made).await.unwrap();

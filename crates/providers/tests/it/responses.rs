@@ -15,10 +15,11 @@ async fn an_endpoint_that_knows_the_api_gets_it_unchanged() {
     let tokens = Tokens { prompt: 9, cached: 3, written: 0, output: 2 };
     for stream in [false, true] {
         let body = format!(r#"{{"input":"hi","model":"auto","stream":{stream}}}"#);
-        let (server, provider) = openai_with(Default::default(), Turn::text("yes sir").with_tokens(tokens), |options| {
-            options.responses_api = true;
-        })
-        .await;
+        let (server, provider) =
+            openai_with(Default::default(), Turn::text("yes sir").with_tokens(tokens), |options| {
+                options.responses_api = true;
+            })
+            .await;
         let made = call(&provider, request(chat(), stream, Some((Dialect::OpenAiResponses, &body))));
         let heard = hear(&provider, made).await.unwrap();
         assert_eq!(server.http().seen()[0].body, body.replace("auto", "sim-large"));

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use inshore_domain::request::{Dialect, Hints, Original, Principal, Task};
 use inshore_domain::{
-    Backend, BackendError, Call, Capabilities, Capability, Clock, Delta, EgressLog, Event, FinishReason, Request,
-    RequestId, Target, TargetId, Tier, Timestamp, TraceId, Usage,
+    Backend, BackendError, Call, Capabilities, Capability, Clock, Delta, EgressLog, Event, FinishReason,
+    Request, RequestId, Target, TargetId, Tier, Timestamp, TraceId, Usage,
 };
 use inshore_providers::{Gate, GateOptions, Provider, ProviderKind, ProviderTarget, Secret, Timeouts};
 use inshore_sim::{Turn, anthropic, openai};

@@ -33,19 +33,42 @@ impl Refused {
 type Check = Result<(), Refused>;
 
 const MEMBERS: &[&str] = &[
-    "container", "context_management", "max_tokens", "mcp_servers", "messages", "metadata", "model", "output_config",
-    "service_tier", "stop_sequences", "stream", "system", "temperature", "thinking", "tool_choice", "tools", "top_k",
+    "container",
+    "context_management",
+    "max_tokens",
+    "mcp_servers",
+    "messages",
+    "metadata",
+    "model",
+    "output_config",
+    "service_tier",
+    "stop_sequences",
+    "stream",
+    "system",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
     "top_p",
 ];
 const COUNTED: &[&str] = &[
-    "context_management", "mcp_servers", "messages", "model", "output_config", "system", "thinking", "tool_choice",
+    "context_management",
+    "mcp_servers",
+    "messages",
+    "model",
+    "output_config",
+    "system",
+    "thinking",
+    "tool_choice",
     "tools",
 ];
 
 /// Key and version.
 pub(super) fn caller(seen: &Seen, options: &Options) -> Check {
     let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());
-    let refused = |message: &str| Refused { status: 401, kind: "authentication_error", message: message.into() };
+    let refused =
+        |message: &str| Refused { status: 401, kind: "authentication_error", message: message.into() };
     match header("x-api-key") {
         None => return Err(refused("x-api-key header is required")),
         Some(key) if key != options.key => return Err(refused("invalid x-api-key")),
@@ -60,8 +83,8 @@ pub(super) fn caller(seen: &Seen, options: &Options) -> Check {
 
 /// The body, checked.
 pub(super) fn body(seen: &Seen, counting: bool, options: &Options) -> Result<Value, Refused> {
-    let body: Value = serde_json::from_slice(&seen.body)
-        .map_err(|_| Refused::bad("The request body is not valid JSON"))?;
+    let body: Value =
+        serde_json::from_slice(&seen.body).map_err(|_| Refused::bad("The request body is not valid JSON"))?;
     let members = body.as_object().ok_or_else(|| Refused::bad("Input should be a valid dictionary"))?;
     let known = if counting { COUNTED } else { MEMBERS };
     if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
@@ -78,7 +101,10 @@ pub(super) fn body(seen: &Seen, counting: bool, options: &Options) -> Result<Val
     messages(&body)?;
     let tokens = prompt_tokens(&body);
     if tokens > options.context_window {
-        return Err(Refused::bad(format!("prompt is too long: {tokens} tokens > {} maximum", options.context_window)));
+        return Err(Refused::bad(format!(
+            "prompt is too long: {tokens} tokens > {} maximum",
+            options.context_window
+        )));
     }
     Ok(body)
 }
@@ -125,7 +151,8 @@ fn tools(body: &Value) -> Check {
     if choice.is_null() {
         return Ok(());
     }
-    let named = body["tools"].as_array().is_some_and(|tools| tools.iter().any(|tool| tool["name"] == choice["name"]));
+    let named =
+        body["tools"].as_array().is_some_and(|tools| tools.iter().any(|tool| tool["name"] == choice["name"]));
     match choice["type"].as_str() {
         Some("auto" | "any" | "none") => Ok(()),
         Some("tool") if named => Ok(()),
@@ -142,7 +169,9 @@ fn messages(body: &Value) -> Check {
     for (place, message) in list.iter().enumerate() {
         let role = message["role"].as_str().unwrap_or_default();
         if role != "user" && role != "assistant" {
-            return Err(Refused::bad(format!("messages.{place}.role: Input should be 'user' or 'assistant'")));
+            return Err(Refused::bad(format!(
+                "messages.{place}.role: Input should be 'user' or 'assistant'"
+            )));
         }
         if place == 0 && role != "user" {
             return Err(Refused::bad("messages: first message must use the \"user\" role"));
@@ -150,21 +179,31 @@ fn messages(body: &Value) -> Check {
         let blocks = blocks(&message["content"], role, place, place + 1 == list.len())?;
         let results = ids(&blocks, "tool_result", "tool_use_id");
         if let Some(missing) = open.iter().find(|id| !results.contains(id)) {
-            return Err(Refused::bad(format!("messages.{place}: `tool_use` ids were found without `tool_result` blocks immediately after: {missing}")));
+            return Err(Refused::bad(format!(
+                "messages.{place}: `tool_use` ids were found without `tool_result` blocks immediately after: {missing}"
+            )));
         }
         if let Some(stray) = results.iter().find(|id| !open.contains(id)) {
-            return Err(Refused::bad(format!("messages.{place}: unexpected `tool_use_id` found in `tool_result` blocks: {stray}")));
+            return Err(Refused::bad(format!(
+                "messages.{place}: unexpected `tool_use_id` found in `tool_result` blocks: {stray}"
+            )));
         }
         open = ids(&blocks, "tool_use", "id");
     }
     match open.first() {
-        Some(id) => Err(Refused::bad(format!("messages: `tool_use` ids were found without `tool_result` blocks immediately after: {id}"))),
+        Some(id) => Err(Refused::bad(format!(
+            "messages: `tool_use` ids were found without `tool_result` blocks immediately after: {id}"
+        ))),
         None => Ok(()),
     }
 }
 
 fn ids(blocks: &[Value], kind: &str, name: &str) -> Vec<String> {
-    blocks.iter().filter(|block| block["type"] == kind).filter_map(|block| block[name].as_str().map(str::to_owned)).collect()
+    blocks
+        .iter()
+        .filter(|block| block["type"] == kind)
+        .filter_map(|block| block[name].as_str().map(str::to_owned))
+        .collect()
 }
 
 fn blocks(content: &Value, role: &str, place: usize, last: bool) -> Result<Vec<Value>, Refused> {
@@ -182,7 +221,9 @@ fn blocks(content: &Value, role: &str, place: usize, last: bool) -> Result<Vec<V
             ("text", _) => match block["text"].as_str() {
                 Some("") => return Err(Refused::bad("messages: text content blocks must be non-empty")),
                 Some(text) if last && role == "assistant" && text.ends_with(char::is_whitespace) => {
-                    return Err(Refused::bad("messages: final assistant content cannot end with trailing whitespace"));
+                    return Err(Refused::bad(
+                        "messages: final assistant content cannot end with trailing whitespace",
+                    ));
                 }
                 Some(_) => {}
                 None => return Err(Refused::bad(format!("{at}.text: Field required"))),
@@ -203,7 +244,9 @@ pub(super) fn prompt_tokens(body: &Value) -> usize {
         match value {
             Value::String(text) => tokens_of(text).len(),
             Value::Array(items) => items.iter().map(words).sum(),
-            Value::Object(members) => ["content", "text"].iter().filter_map(|name| members.get(*name)).map(words).sum(),
+            Value::Object(members) => {
+                ["content", "text"].iter().filter_map(|name| members.get(*name)).map(words).sum()
+            }
             _ => 0,
         }
     }

@@ -25,7 +25,9 @@ enum Block {
 impl Block {
     fn whole(&self) -> Value {
         match self {
-            Self::Thinking(thinking) => json!({ "type": "thinking", "thinking": thinking, "signature": "sim" }),
+            Self::Thinking(thinking) => {
+                json!({ "type": "thinking", "thinking": thinking, "signature": "sim" })
+            }
             Self::Text(text) => json!({ "type": "text", "text": text }),
             Self::Call { id, name, input } => {
                 let input: Value = serde_json::from_str(input).unwrap_or(json!({}));
@@ -45,12 +47,16 @@ impl Block {
     fn deltas(&self) -> Vec<Value> {
         match self {
             Self::Thinking(thinking) => {
-                let mut deltas: Vec<Value> =
-                    tokens_of(thinking).iter().map(|token| json!({ "type": "thinking_delta", "thinking": token })).collect();
+                let mut deltas: Vec<Value> = tokens_of(thinking)
+                    .iter()
+                    .map(|token| json!({ "type": "thinking_delta", "thinking": token }))
+                    .collect();
                 deltas.push(json!({ "type": "signature_delta", "signature": "sim" }));
                 deltas
             }
-            Self::Text(text) => tokens_of(text).iter().map(|token| json!({ "type": "text_delta", "text": token })).collect(),
+            Self::Text(text) => {
+                tokens_of(text).iter().map(|token| json!({ "type": "text_delta", "text": token })).collect()
+            }
             Self::Call { input, .. } => {
                 // The real one begins with an empty piece.
                 let pieces = std::iter::once(String::new()).chain(halves(input));
@@ -81,12 +87,18 @@ impl<'a> Answer<'a> {
             Reply::Calls(calls) => calls
                 .iter()
                 .enumerate()
-                .map(|(place, (name, input))| Block::Call { id: format!("toolu_sim_{place}"), name: name.clone(), input: input.clone() })
+                .map(|(place, (name, input))| Block::Call {
+                    id: format!("toolu_sim_{place}"),
+                    name: name.clone(),
+                    input: input.clone(),
+                })
                 .collect(),
             Reply::Refusal { .. } | Reply::Exact { .. } => Vec::new(),
         };
         let words = |block: &Block| match block {
-            Block::Thinking(text) | Block::Text(text) | Block::Call { input: text, .. } => tokens_of(text).len(),
+            Block::Thinking(text) | Block::Text(text) | Block::Call { input: text, .. } => {
+                tokens_of(text).len()
+            }
         };
         let output = u32::try_from(blocks.iter().map(words).sum::<usize>()).unwrap_or(u32::MAX);
         let prompt = u32::try_from(prompt_tokens(body)).unwrap_or(u32::MAX);
@@ -110,7 +122,9 @@ impl<'a> Answer<'a> {
         match &self.ending {
             Ending::Length => ("max_tokens", Value::Null),
             Ending::Stop(stop) => ("stop_sequence", json!(stop)),
-            Ending::End if self.blocks.iter().any(|block| matches!(block, Block::Call { .. })) => ("tool_use", Value::Null),
+            Ending::End if self.blocks.iter().any(|block| matches!(block, Block::Call { .. })) => {
+                ("tool_use", Value::Null)
+            }
             Ending::End => ("end_turn", Value::Null),
         }
     }
@@ -123,7 +137,8 @@ impl<'a> Answer<'a> {
     }
 
     pub(super) fn whole(&self) -> Value {
-        let mut message = self.message(self.blocks.iter().map(Block::whole).collect(), self.usage(self.tokens.output));
+        let mut message =
+            self.message(self.blocks.iter().map(Block::whole).collect(), self.usage(self.tokens.output));
         let (reason, sequence) = self.reason();
         message["stop_reason"] = json!(reason);
         message["stop_sequence"] = sequence;
@@ -131,14 +146,19 @@ impl<'a> Answer<'a> {
     }
 
     pub(super) fn stream(&self) -> Vec<Bytes> {
-        let mut events = vec![json!({ "type": "message_start", "message": self.message(vec![], self.usage(1)) })];
+        let mut events =
+            vec![json!({ "type": "message_start", "message": self.message(vec![], self.usage(1)) })];
         for (index, block) in self.blocks.iter().enumerate() {
-            events.push(json!({ "type": "content_block_start", "index": index, "content_block": block.start() }));
+            events.push(
+                json!({ "type": "content_block_start", "index": index, "content_block": block.start() }),
+            );
             if index == 0 {
                 events.push(json!({ "type": "ping" }));
             }
             let deltas = block.deltas().into_iter();
-            events.extend(deltas.map(|delta| json!({ "type": "content_block_delta", "index": index, "delta": delta })));
+            events.extend(
+                deltas.map(|delta| json!({ "type": "content_block_delta", "index": index, "delta": delta })),
+            );
             events.push(json!({ "type": "content_block_stop", "index": index }));
         }
         let (reason, sequence) = self.reason();
@@ -147,11 +167,17 @@ impl<'a> Answer<'a> {
         events.push(json!({ "type": "message_stop" }));
         if let Some((at, kind)) = &self.error {
             events.truncate(*at);
-            events.push(json!({ "type": "error", "error": { "type": kind, "message": "the script says so" } }));
+            events
+                .push(json!({ "type": "error", "error": { "type": kind, "message": "the script says so" } }));
         }
         events
             .into_iter()
-            .map(|event| Bytes::from(format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())))
+            .map(|event| {
+                Bytes::from(format!(
+                    "event: {}\ndata: {event}\n\n",
+                    event["type"].as_str().unwrap_or_default()
+                ))
+            })
             .collect()
     }
 }

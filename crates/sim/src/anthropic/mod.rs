@@ -129,7 +129,11 @@ impl Anthropic {
             _ => {}
         }
         let answer = frames::Answer::new(body, &turn);
-        if body["stream"] == true { streamed(answer.stream(), &turn) } else { json_deed(200, &answer.whole(), turn.fault.as_ref()) }
+        if body["stream"] == true {
+            streamed(answer.stream(), &turn)
+        } else {
+            json_deed(200, &answer.whole(), turn.fault.as_ref())
+        }
     }
 
     fn models(&self) -> Deed {

@@ -24,7 +24,8 @@ impl Refused {
     }
 
     fn wrong_type(param: &str, expected: &str, value: &Value) -> Self {
-        let message = format!("Invalid type for '{param}': expected {expected}, but got {} instead.", type_of(value));
+        let message =
+            format!("Invalid type for '{param}': expected {expected}, but got {} instead.", type_of(value));
         Self { status: 400, message, param: Some(param.to_owned()), code: Some("invalid_type") }
     }
 
@@ -56,20 +57,85 @@ fn type_of(value: &Value) -> &'static str {
 type Check = Result<(), Refused>;
 
 const CHAT: &[&str] = &[
-    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
-    "max_tokens", "messages", "metadata", "modalities", "model", "n", "parallel_tool_calls", "prediction",
-    "presence_penalty", "prompt_cache_key", "reasoning_effort", "response_format", "safety_identifier", "seed",
-    "service_tier", "stop", "store", "stream", "stream_options", "temperature", "tool_choice", "tools",
-    "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+    "audio",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "modalities",
+    "model",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "reasoning_effort",
+    "response_format",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "stream",
+    "stream_options",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+    "web_search_options",
 ];
 const COMPLETION: &[&str] = &[
-    "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "model", "n",
-    "presence_penalty", "prompt", "seed", "stop", "stream", "stream_options", "suffix", "temperature", "top_p", "user",
+    "best_of",
+    "echo",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_tokens",
+    "model",
+    "n",
+    "presence_penalty",
+    "prompt",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "suffix",
+    "temperature",
+    "top_p",
+    "user",
 ];
 const RESPONSES: &[&str] = &[
-    "background", "conversation", "include", "input", "instructions", "max_output_tokens", "metadata", "model",
-    "parallel_tool_calls", "previous_response_id", "prompt", "reasoning", "service_tier", "store", "stream",
-    "stream_options", "temperature", "text", "tool_choice", "tools", "top_p", "truncation", "user",
+    "background",
+    "conversation",
+    "include",
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "model",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "prompt",
+    "reasoning",
+    "service_tier",
+    "store",
+    "stream",
+    "stream_options",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "user",
 ];
 const EMBEDDINGS: &[&str] = &["dimensions", "encoding_format", "input", "model", "user"];
 
@@ -79,7 +145,10 @@ pub(super) fn caller(seen: &Seen, options: &Options) -> Check {
     let given = seen.headers.get("authorization").and_then(|value| value.to_str().ok());
     let refused = |message: &str, code| Refused { status: 401, message: message.into(), param: None, code };
     match given.and_then(|given| given.strip_prefix("Bearer ")) {
-        None => Err(refused("You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth.", None)),
+        None => Err(refused(
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth.",
+            None,
+        )),
         Some(given) if given != key => {
             Err(refused(&format!("Incorrect API key provided: {given}."), Some("invalid_api_key")))
         }
@@ -107,7 +176,9 @@ pub(super) fn body(seen: &Seen, shape: Shape, options: &Options) -> Result<Value
         Shape::Responses => RESPONSES,
         Shape::Embeddings => EMBEDDINGS,
     };
-    if let Some(name) = members.keys().find(|name| options.strict_parameters && !known.contains(&name.as_str())) {
+    if let Some(name) =
+        members.keys().find(|name| options.strict_parameters && !known.contains(&name.as_str()))
+    {
         let message = format!("Unrecognized request argument supplied: {name}");
         return Err(Refused { status: 400, message, param: None, code: None });
     }
@@ -126,7 +197,11 @@ pub(super) fn body(seen: &Seen, shape: Shape, options: &Options) -> Result<Value
 fn model(body: &Value, options: &Options) -> Check {
     let model = &body["model"];
     let Some(name) = model.as_str() else {
-        return Err(if model.is_null() { Refused::bad("model", "you must provide a model parameter") } else { Refused::wrong_type("model", "a string", model) });
+        return Err(if model.is_null() {
+            Refused::bad("model", "you must provide a model parameter")
+        } else {
+            Refused::wrong_type("model", "a string", model)
+        });
     };
     if options.models.iter().any(|known| known == name) {
         return Ok(());
@@ -137,13 +212,21 @@ fn model(body: &Value, options: &Options) -> Check {
 
 fn sampling(body: &Value, shape: Shape) -> Check {
     for (name, least, most) in [
-        ("temperature", 0.0, 2.0), ("top_p", 0.0, 1.0), ("presence_penalty", -2.0, 2.0), ("frequency_penalty", -2.0, 2.0),
+        ("temperature", 0.0, 2.0),
+        ("top_p", 0.0, 1.0),
+        ("presence_penalty", -2.0, 2.0),
+        ("frequency_penalty", -2.0, 2.0),
     ] {
         number(body, name, least, most, "a decimal")?;
     }
     for (name, least, most) in [
-        ("n", 1.0, 128.0), ("max_tokens", 1.0, 1e9), ("max_completion_tokens", 1.0, 1e9), ("top_logprobs", 0.0, 20.0),
-        ("seed", -9.3e18, 9.3e18), ("dimensions", 1.0, 1e5), ("max_output_tokens", 16.0, 1e9),
+        ("n", 1.0, 128.0),
+        ("max_tokens", 1.0, 1e9),
+        ("max_completion_tokens", 1.0, 1e9),
+        ("top_logprobs", 0.0, 20.0),
+        ("seed", -9.3e18, 9.3e18),
+        ("dimensions", 1.0, 1e5),
+        ("max_output_tokens", 16.0, 1e9),
     ] {
         number(body, name, least, most, "an integer")?;
     }
@@ -157,17 +240,24 @@ fn sampling(body: &Value, shape: Shape) -> Check {
     if shape == Shape::Chat {
         of_type(body, "logprobs", "a boolean", Value::is_boolean)?;
         if !body["top_logprobs"].is_null() && body["logprobs"] != true {
-            return Err(Refused::bad("top_logprobs", "'logprobs' must be set to true when 'top_logprobs' is used."));
+            return Err(Refused::bad(
+                "top_logprobs",
+                "'logprobs' must be set to true when 'top_logprobs' is used.",
+            ));
         }
     }
     if !body["stream_options"].is_null() && body["stream"] != true {
-        return Err(Refused::bad("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled."));
+        return Err(Refused::bad(
+            "stream_options",
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+        ));
     }
     match &body["stop"] {
         Value::Null | Value::String(_) => Ok(()),
-        Value::Array(stops) if stops.len() > 4 => {
-            Err(Refused::bad("stop", "Invalid 'stop': array too long. Expected an array with maximum length 4."))
-        }
+        Value::Array(stops) if stops.len() > 4 => Err(Refused::bad(
+            "stop",
+            "Invalid 'stop': array too long. Expected an array with maximum length 4.",
+        )),
         Value::Array(stops) if stops.iter().all(Value::is_string) => Ok(()),
         other => Err(Refused::wrong_type("stop", "a string or array of strings", other)),
     }
@@ -198,28 +288,47 @@ fn of_type(body: &Value, name: &str, expected: &str, is: fn(&Value) -> bool) -> 
 fn chat(body: &Value) -> Check {
     let messages = &body["messages"];
     let Some(list) = messages.as_array() else {
-        return Err(if messages.is_null() { Refused::bad("messages", "Missing required parameter: 'messages'.") } else { Refused::wrong_type("messages", "an array of objects", messages) });
+        return Err(if messages.is_null() {
+            Refused::bad("messages", "Missing required parameter: 'messages'.")
+        } else {
+            Refused::wrong_type("messages", "an array of objects", messages)
+        });
     };
     if list.is_empty() {
-        return Err(Refused::bad("messages", "Invalid 'messages': empty array. Expected an array with minimum length 1."));
+        return Err(Refused::bad(
+            "messages",
+            "Invalid 'messages': empty array. Expected an array with minimum length 1.",
+        ));
     }
     let mut open: HashSet<&str> = HashSet::new();
     for (place, message) in list.iter().enumerate() {
         let param = |name: &str| format!("messages[{place}].{name}");
-        let role = message["role"].as_str().ok_or_else(|| Refused::bad(param("role"), "Missing required parameter: 'role'."))?;
+        let role = message["role"]
+            .as_str()
+            .ok_or_else(|| Refused::bad(param("role"), "Missing required parameter: 'role'."))?;
         if !["system", "developer", "user", "assistant", "tool", "function"].contains(&role) {
             return Err(Refused::bad(param("role"), format!("Invalid value: '{role}'.")));
         }
         if role == "tool" {
-            let id = message["tool_call_id"].as_str().ok_or_else(|| Refused::bad(param("tool_call_id"), "Missing required parameter: 'tool_call_id'."))?;
+            let id = message["tool_call_id"].as_str().ok_or_else(|| {
+                Refused::bad(param("tool_call_id"), "Missing required parameter: 'tool_call_id'.")
+            })?;
             if !open.remove(id) {
-                return Err(Refused::bad(param("role"), "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'."));
+                return Err(Refused::bad(
+                    param("role"),
+                    "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
+                ));
             }
         } else if !open.is_empty() {
-            return Err(Refused::bad(param("role"), "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'."));
+            return Err(Refused::bad(
+                param("role"),
+                "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'.",
+            ));
         }
         content(&message["content"], role, &param("content"), message["tool_calls"].is_array())?;
-        open.extend(message["tool_calls"].as_array().into_iter().flatten().filter_map(|call| call["id"].as_str()));
+        open.extend(
+            message["tool_calls"].as_array().into_iter().flatten().filter_map(|call| call["id"].as_str()),
+        );
     }
     tools(body)
 }
@@ -251,23 +360,44 @@ fn content(value: &Value, role: &str, param: &str, has_calls: bool) -> Check {
 fn tools(body: &Value) -> Check {
     let tools = &body["tools"];
     if tools.is_null() {
-        return if body["tool_choice"].is_null() { Ok(()) } else { Err(Refused::bad("tool_choice", "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.")) };
+        return if body["tool_choice"].is_null() {
+            Ok(())
+        } else {
+            Err(Refused::bad(
+                "tool_choice",
+                "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
+            ))
+        };
     }
     let list = tools.as_array().ok_or_else(|| Refused::wrong_type("tools", "an array of objects", tools))?;
     if list.is_empty() {
-        return Err(Refused::bad("tools", "Invalid 'tools': empty array. Expected an array with minimum length 1."));
+        return Err(Refused::bad(
+            "tools",
+            "Invalid 'tools': empty array. Expected an array with minimum length 1.",
+        ));
     }
     for (place, tool) in list.iter().enumerate() {
         let name = tool["function"]["name"].as_str().unwrap_or_default();
-        let valid = !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let valid = !name.is_empty()
+            && name.len() <= 64
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if tool["type"] != "function" || !valid {
-            return Err(Refused::bad(format!("tools[{place}].function.name"), "Invalid tool: expected a function with a name that matches '^[a-zA-Z0-9_-]+$'."));
+            return Err(Refused::bad(
+                format!("tools[{place}].function.name"),
+                "Invalid tool: expected a function with a name that matches '^[a-zA-Z0-9_-]+$'.",
+            ));
         }
     }
     match &body["tool_choice"] {
         Value::Null => Ok(()),
         Value::String(word) if ["none", "auto", "required"].contains(&word.as_str()) => Ok(()),
-        Value::Object(choice) if choice.get("function").is_some_and(|function| list.iter().any(|tool| tool["function"]["name"] == function["name"])) => Ok(()),
+        Value::Object(choice)
+            if choice.get("function").is_some_and(|function| {
+                list.iter().any(|tool| tool["function"]["name"] == function["name"])
+            }) =>
+        {
+            Ok(())
+        }
         _ => Err(Refused::bad("tool_choice", "Invalid value for 'tool_choice'.")),
     }
 }
@@ -300,8 +430,15 @@ fn length(body: &Value, options: &Options) -> Check {
     if tokens <= window {
         return Ok(());
     }
-    let message = format!("This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. Please reduce the length of the messages.");
-    Err(Refused { status: 400, message, param: Some("messages".into()), code: Some("context_length_exceeded") })
+    let message = format!(
+        "This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. Please reduce the length of the messages."
+    );
+    Err(Refused {
+        status: 400,
+        message,
+        param: Some("messages".into()),
+        code: Some("context_length_exceeded"),
+    })
 }
 
 /// Words of everything that is said.
@@ -310,7 +447,9 @@ pub(super) fn prompt_tokens(body: &Value) -> usize {
         match value {
             Value::String(text) => tokens_of(text).len(),
             Value::Array(items) => items.iter().map(words).sum(),
-            Value::Object(members) => ["content", "text"].iter().filter_map(|name| members.get(*name)).map(words).sum(),
+            Value::Object(members) => {
+                ["content", "text"].iter().filter_map(|name| members.get(*name)).map(words).sum()
+            }
             Value::Number(_) => 1,
             _ => 0,
         }

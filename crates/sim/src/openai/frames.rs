@@ -42,7 +42,9 @@ impl<'a> Answer<'a> {
             Value::Array(stops) => stops.iter().filter_map(|stop| stop.as_str().map(str::to_owned)).collect(),
             _ => Vec::new(),
         };
-        let limit = ["max_tokens", "max_completion_tokens", "max_output_tokens"].iter().find_map(|name| body[*name].as_u64());
+        let limit = ["max_tokens", "max_completion_tokens", "max_output_tokens"]
+            .iter()
+            .find_map(|name| body[*name].as_u64());
         let (thinking, text, calls) = match &turn.reply {
             Reply::Text(text) => (String::new(), text.as_str(), Vec::new()),
             Reply::Thought { thinking, text } => (thinking.clone(), text.as_str(), Vec::new()),
@@ -50,7 +52,8 @@ impl<'a> Answer<'a> {
             Reply::Refusal { .. } | Reply::Exact { .. } => (String::new(), "", Vec::new()),
         };
         let (text, ending) = limited(text, limit, &stops);
-        let output = tokens_of(&text).len() + calls.iter().map(|(_, arguments)| tokens_of(arguments).len()).sum::<usize>();
+        let output = tokens_of(&text).len()
+            + calls.iter().map(|(_, arguments)| tokens_of(arguments).len()).sum::<usize>();
         let prompt = u32::try_from(prompt_tokens(body)).unwrap_or(u32::MAX);
         let answers = u32::try_from(body["n"].as_u64().unwrap_or(1)).unwrap_or(1);
         let output = u32::try_from(output).unwrap_or(u32::MAX).saturating_mul(answers);
@@ -109,7 +112,8 @@ impl<'a> Answer<'a> {
             message["reasoning_content"] = json!(self.thinking);
         }
         if !self.calls.is_empty() {
-            message["tool_calls"] = self.calls.iter().enumerate().map(|(place, call)| wire_call(place, call, true)).collect();
+            message["tool_calls"] =
+                self.calls.iter().enumerate().map(|(place, call)| wire_call(place, call, true)).collect();
         }
         let logprobs = if self.body["logprobs"] == true {
             let content: Vec<Value> = tokens_of(&self.text).into_iter().map(logprob).collect();
@@ -146,7 +150,8 @@ impl<'a> Answer<'a> {
     fn chunks(&self) -> Vec<Bytes> {
         let want_usage = self.body["stream_options"]["include_usage"] == true;
         let chat = self.shape == Shape::Chat;
-        let (id, object) = if chat { ("chatcmpl-sim", "chat.completion.chunk") } else { ("cmpl-sim", "text_completion") };
+        let (id, object) =
+            if chat { ("chatcmpl-sim", "chat.completion.chunk") } else { ("cmpl-sim", "text_completion") };
         let chunk = |choices: Value, usage: Option<Value>| {
             let mut value = json!({
                 "id": id, "object": object, "created": CREATED, "model": self.body["model"],
@@ -173,8 +178,10 @@ impl<'a> Answer<'a> {
     }
 
     fn completion_deltas(&self) -> Vec<Value> {
-        let mut deltas: Vec<Value> =
-            tokens_of(&self.text).into_iter().map(|token| json!({ "text": token, "logprobs": null, "finish_reason": null })).collect();
+        let mut deltas: Vec<Value> = tokens_of(&self.text)
+            .into_iter()
+            .map(|token| json!({ "text": token, "logprobs": null, "finish_reason": null }))
+            .collect();
         deltas.push(json!({ "text": "", "logprobs": null, "finish_reason": self.reason() }));
         deltas
     }
@@ -183,7 +190,9 @@ impl<'a> Answer<'a> {
         let want_logprobs = self.body["logprobs"] == true;
         let plain = |delta: Value| json!({ "delta": delta, "logprobs": null, "finish_reason": null });
         let mut deltas = vec![plain(json!({ "role": "assistant", "content": "", "refusal": null }))];
-        deltas.extend(tokens_of(&self.thinking).into_iter().map(|token| plain(json!({ "reasoning_content": token }))));
+        deltas.extend(
+            tokens_of(&self.thinking).into_iter().map(|token| plain(json!({ "reasoning_content": token }))),
+        );
         deltas.extend(tokens_of(&self.text).into_iter().map(|token| {
             let mut delta = plain(json!({ "content": token }));
             if want_logprobs {
@@ -192,7 +201,9 @@ impl<'a> Answer<'a> {
             delta
         }));
         for (place, call) in self.calls.iter().enumerate() {
-            deltas.push(plain(json!({ "tool_calls": [wire_call(place, &(call.0.clone(), String::new()), false)] })));
+            deltas.push(plain(
+                json!({ "tool_calls": [wire_call(place, &(call.0.clone(), String::new()), false)] }),
+            ));
             deltas.extend(halves(&call.1).into_iter().map(|half| {
                 plain(json!({ "tool_calls": [{ "index": place, "function": { "arguments": half } }] }))
             }));
@@ -204,7 +215,9 @@ impl<'a> Answer<'a> {
     fn items(&self) -> Vec<Value> {
         if self.calls.is_empty() {
             let part = json!({ "type": "output_text", "text": self.text, "annotations": [] });
-            return vec![json!({ "id": "msg_sim", "type": "message", "status": "completed", "role": "assistant", "content": [part] })];
+            return vec![
+                json!({ "id": "msg_sim", "type": "message", "status": "completed", "role": "assistant", "content": [part] }),
+            ];
         }
         let calls = self.calls.iter().enumerate();
         calls.map(|(place, (name, arguments))| json!({ "id": format!("fc_sim_{place}"), "type": "function_call", "status": "completed", "call_id": format!("call_sim_{place}"), "name": name, "arguments": arguments })).collect()
@@ -217,7 +230,11 @@ impl<'a> Answer<'a> {
             "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": prompt + made,
         }));
         let cut = self.ending == Ending::Length && status == "completed";
-        let (status, details) = if cut { ("incomplete", json!({ "reason": "max_output_tokens" })) } else { (status, Value::Null) };
+        let (status, details) = if cut {
+            ("incomplete", json!({ "reason": "max_output_tokens" }))
+        } else {
+            (status, Value::Null)
+        };
         json!({
             "id": "resp_sim", "object": "response", "created_at": CREATED, "status": status, "model": self.body["model"],
             "output": output, "usage": usage, "error": null, "incomplete_details": details,
@@ -234,8 +251,10 @@ impl<'a> Answer<'a> {
             let mut begun = item.clone();
             begun["status"] = json!("in_progress");
             let is_call = item["type"] == "function_call";
-            begun[if is_call { "arguments" } else { "content" }] = if is_call { json!("") } else { json!([]) };
-            events.push(json!({ "type": "response.output_item.added", "output_index": place, "item": begun }));
+            begun[if is_call { "arguments" } else { "content" }] =
+                if is_call { json!("") } else { json!([]) };
+            events
+                .push(json!({ "type": "response.output_item.added", "output_index": place, "item": begun }));
             let (word, pieces) = if is_call {
                 ("function_call_arguments", halves(item["arguments"].as_str().unwrap_or_default()))
             } else {
@@ -243,17 +262,24 @@ impl<'a> Answer<'a> {
                 ("output_text", tokens_of(&self.text).into_iter().map(str::to_owned).collect())
             };
             events.extend(pieces.into_iter().map(|piece| json!({ "type": format!("response.{word}.delta"), "item_id": id, "output_index": place, "content_index": 0, "delta": piece })));
-            events.push(json!({ "type": format!("response.{word}.done"), "item_id": id, "output_index": place }));
+            events.push(
+                json!({ "type": format!("response.{word}.done"), "item_id": id, "output_index": place }),
+            );
             events.push(json!({ "type": "response.output_item.done", "output_index": place, "item": item }));
         }
         let last = self.response("completed", self.items(), true);
         let word = if last["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         events.push(json!({ "type": word, "response": last }));
         let numbered = events.into_iter().enumerate();
-        numbered.map(|(number, mut event)| {
-            event["sequence_number"] = json!(number);
-            Bytes::from(format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()))
-        }).collect()
+        numbered
+            .map(|(number, mut event)| {
+                event["sequence_number"] = json!(number);
+                Bytes::from(format!(
+                    "event: {}\ndata: {event}\n\n",
+                    event["type"].as_str().unwrap_or_default()
+                ))
+            })
+            .collect()
     }
 }
 
@@ -291,7 +317,8 @@ pub(super) fn embeddings(body: &Value) -> Value {
         .enumerate()
         .map(|(index, input)| {
             let digest = Sha256::digest(input.to_string());
-            let vector: Vec<f64> = digest.iter().zip(0..dimensions).map(|(byte, _)| f64::from(*byte) - 127.5).collect();
+            let vector: Vec<f64> =
+                digest.iter().zip(0..dimensions).map(|(byte, _)| f64::from(*byte) - 127.5).collect();
             json!({ "object": "embedding", "index": index, "embedding": vector })
         })
         .collect();
@@ -319,7 +346,9 @@ impl Prepared {
     }
 
     pub(super) fn answer(&self, path: &str, body: &[u8]) -> Option<Response<ReplyBody>> {
-        let stream = memmem::find(body, b"\"stream\":true").or_else(|| memmem::find(body, b"\"stream\": true")).is_some();
+        let stream = memmem::find(body, b"\"stream\":true")
+            .or_else(|| memmem::find(body, b"\"stream\": true"))
+            .is_some();
         let (kind, body) = match path {
             "/v1/chat/completions" if stream => {
                 ("text/event-stream", ReplyBody::pieces(self.chat_stream.clone(), End::Whole))

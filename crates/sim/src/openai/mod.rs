@@ -61,7 +61,8 @@ impl Server {
     pub async fn start(options: Options, turn: Turn) -> io::Result<Self> {
         let script = Arc::new(Script::always(turn));
         let port = options.port;
-        let prepared = if options.fast { Some(frames::Prepared::new(&options, &script.next())) } else { None };
+        let prepared =
+            if options.fast { Some(frames::Prepared::new(&options, &script.next())) } else { None };
         let site = Arc::new(OpenAi { options, script: script.clone(), prepared });
         Ok(Self { http: HttpServer::start(site, port).await?, script })
     }
@@ -189,8 +190,12 @@ pub(crate) fn json_deed(status: u16, value: &Value, fault: Option<&Fault>) -> De
     let bytes = Bytes::from(value.to_string());
     let length = bytes.len();
     let body = match fault {
-        Some(Fault::CutAfter(at)) => ReplyBody::part_of(bytes.slice(..length.min(*at)), length as u64 + 1, End::Cut),
-        Some(Fault::StallAfter(at)) => ReplyBody::part_of(bytes.slice(..length.min(*at)), length as u64 + 1, End::Stall),
+        Some(Fault::CutAfter(at)) => {
+            ReplyBody::part_of(bytes.slice(..length.min(*at)), length as u64 + 1, End::Cut)
+        }
+        Some(Fault::StallAfter(at)) => {
+            ReplyBody::part_of(bytes.slice(..length.min(*at)), length as u64 + 1, End::Stall)
+        }
         Some(Fault::Garbage { bytes: garbage, .. }) => ReplyBody::whole(garbage.clone()),
         _ => ReplyBody::whole(bytes),
     };
