@@ -2,6 +2,7 @@
 //!
 //! `cargo run -p inshore-api --example scripted` prints its base URL and token, and serves until it is stopped.
 
+#[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a part of the tests")]
 #[path = "../tests/it/scripted.rs"]
 mod scripted;
 
@@ -14,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 /// Calls the first tool where there is one, and greets where there is none.
 fn script(call: &Call) -> Scripted {
-    if let Task::Chat(chat) = &call.request.task {
-        if let Some(tool) = chat.tools.first().filter(|_| chat.tool_choice != ToolChoice::None) {
-            return Ok(vec![
-                delta(Delta::ToolCall { call: 0, id: "call_1".to_owned(), name: tool.name.clone() }),
-                delta(Delta::ToolArguments { call: 0, fragment: "{\"city\":".to_owned() }),
-                delta(Delta::ToolArguments { call: 0, fragment: "\"Oslo\"}".to_owned() }),
-                finished(FinishReason::ToolCalls),
-                usage(),
-            ]);
-        }
+    if let Task::Chat(chat) = &call.request.task
+        && let Some(tool) = chat.tools.first().filter(|_| chat.tool_choice != ToolChoice::None)
+    {
+        return Ok(vec![
+            delta(Delta::ToolCall { call: 0, id: "call_1".to_owned(), name: tool.name.clone() }),
+            delta(Delta::ToolArguments { call: 0, fragment: "{\"city\":".to_owned() }),
+            delta(Delta::ToolArguments { call: 0, fragment: "\"Oslo\"}".to_owned() }),
+            finished(FinishReason::ToolCalls),
+            usage(),
+        ]);
     }
     Ok(vec![text(0, "Good "), text(0, "morning"), text(0, "."), finished(FinishReason::Stop), usage()])
 }

@@ -218,7 +218,7 @@ mod tests {
         }
         for metadata in [r#"{"inshore_profile":"now"}"#, r#"{"inshore_user":[]}"#, r#"{"inshore_x":"y"}"#, "[]", "\"x\""] {
             let fault = said(&[], metadata).err().expect("refused");
-            assert!(fault.param.is_some_and(|param| param.starts_with("metadata")), "{metadata}");
+            assert!(fault.param.as_deref().is_some_and(|param| param.starts_with("metadata")), "{metadata}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! clients, which all honour it.
 
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -38,9 +39,26 @@ impl Shape {
     }
 }
 
-/// Why a request gets no answer.
+/// Why a request gets no answer. Boxed, so that the results of a request that is fine stay small.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
+pub(crate) struct Fault(Box<Details>);
+
+impl Deref for Fault {
+    type Target = Details;
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Fault {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
+    }
+}
+
+/// What there is to say.
+#[derive(Debug, Clone)]
+pub(crate) struct Details {
     pub(crate) status: StatusCode,
     /// A stable word for machines.
     pub(crate) code: Cow<'static, str>,
@@ -56,7 +74,7 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             status,
             code: Cow::Borrowed(code),
             message: message.into(),
@@ -65,12 +83,14 @@ impl Fault {
             retry_after: None,
             receipt: None,
             final_: false,
-        }
+        }))
     }
 
     /// A 400 that names the field.
     pub(crate) fn field(param: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, code, message) }
+        let mut fault = Self::new(StatusCode::BAD_REQUEST, code, message);
+        fault.param = Some(param.into());
+        fault
     }
 
     /// A value that is of the right type but not allowed.
@@ -200,7 +220,7 @@ impl From<RunError> for Fault {
             RunErrorKind::Backend(BackendErrorKind::InvalidRequest { field }) => field.clone(),
             _ => None,
         };
-        Self {
+        Self(Box::new(Details {
             status,
             code: Cow::Borrowed(code),
             message: with_reasons(error.message, error.decision.as_deref()),
@@ -209,7 +229,7 @@ impl From<RunError> for Fault {
             retry_after: error.retry_after,
             receipt: error.receipt,
             final_,
-        }
+        }))
     }
 }
 

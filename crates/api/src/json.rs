@@ -60,7 +60,6 @@ fn explain<'a, T: Deserialize<'a>>(text: &'a str, first: serde_json::Error) -> F
         return Fault::field(&field, "missing_required_parameter", format!("`{field}` is missing"));
     }
     let field = if path.is_empty() { "the body".to_owned() } else { format!("`{path}`") };
-    let param = (!path.is_empty()).then_some(path);
     let (code, message) = if let Some(why) = message.strip_prefix(REFUSED) {
         ("unsupported_parameter", format!("{field} {REFUSED}{why}"))
     } else if let Some((_, expected)) = message.split_once("`, expected ").filter(|_| message.starts_with("unknown variant")) {
@@ -68,7 +67,9 @@ fn explain<'a, T: Deserialize<'a>>(text: &'a str, first: serde_json::Error) -> F
     } else {
         ("invalid_type", format!("{field} is wrong: {}", plain_words(&message)))
     };
-    Fault { param, ..Fault::new(StatusCode::BAD_REQUEST, code, message) }
+    let mut fault = Fault::new(StatusCode::BAD_REQUEST, code, message);
+    fault.param = (!path.is_empty()).then_some(path);
+    fault
 }
 
 /// What a caller understands in place of this program's types.

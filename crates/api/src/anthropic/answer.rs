@@ -150,11 +150,14 @@ enum WireEvent<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum BlockDelta<'a> {
-    ThinkingDelta { thinking: &'a str },
-    TextDelta { text: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 /// Which block is open.
@@ -221,17 +224,17 @@ impl Events {
             Delta::Text { text, .. } if text.is_empty() => self.begin(out),
             Delta::Text { text, .. } => {
                 self.open(Open::Text, Block::Text { text: "" }, out);
-                self.grow(BlockDelta::TextDelta { text }, out);
+                self.grow(BlockDelta::Text { text }, out);
             }
             Delta::Reasoning(thinking) => {
                 self.open(Open::Thinking, Block::Thinking { thinking: "", signature: "" }, out);
-                self.grow(BlockDelta::ThinkingDelta { thinking }, out);
+                self.grow(BlockDelta::Thinking { thinking }, out);
             }
             Delta::ToolCall { call, id, name } => {
                 self.open(Open::Call(*call), Block::ToolUse { id, name, input: Input::Empty {} }, out);
             }
             Delta::ToolArguments { call, fragment } if self.open == Some(Open::Call(*call)) => {
-                self.grow(BlockDelta::InputJsonDelta { partial_json: fragment }, out);
+                self.grow(BlockDelta::InputJson { partial_json: fragment }, out);
             }
             // A block that has ended cannot grow again.
             Delta::ToolArguments { .. } => self.broken = Some("parts of several tool calls in turn"),

@@ -173,10 +173,11 @@ pub(crate) async fn refresh_models(State(app): Shared, Extension(caller): Extens
     let outcome = app.parts.control.refresh_models().await;
     let outcome = outcome
         .map(|done| plain(json(&WireRefreshed { added: done.added, removed: done.removed })))
-        .map_err(|error| Fault {
-            code: error.code.into(),
-            hint: error.hint,
-            ..Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "refresh_failed", error.message)
+        .map_err(|error| {
+            let mut fault = Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "refresh_failed", error.message);
+            fault.code = error.code.into();
+            fault.hint = error.hint;
+            fault
         });
     settled(&caller, outcome)
 }

@@ -236,5 +236,5 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (u16, String)> {
 }
 
 pub(crate) fn checked<T>(outcome: Result<T, Fault>) -> Result<(), (u16, String)> {
-    outcome.map(drop).map_err(|fault| (fault.status.as_u16(), fault.message))
+    outcome.map(drop).map_err(|fault| (fault.status.as_u16(), fault.message.clone()))
 }

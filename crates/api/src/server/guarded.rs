@@ -13,12 +13,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connections::{Phase, Slot};
 use crate::options::Limits;
 
+/// A phase, and which of the stays in it.
+type Stay = (Phase, u64);
+
+/// The socket.
 pub(super) struct Guarded<S> {
     socket: S,
     slot: Arc<Slot>,
     limits: Limits,
     /// The deadline for reading and the stay it was set for. Made at the first wait, then re-used.
-    read: Option<(Pin<Box<Sleep>>, (Phase, u64))>,
+    read: Option<(Pin<Box<Sleep>>, Stay)>,
     write: Option<Pin<Box<Sleep>>>,
     /// A deadline for writing is running, and this many bytes have gone out since.
     stalled: Option<usize>,

@@ -56,7 +56,9 @@ fn always(script: fn() -> Scripted) -> Script {
     Box::new(move |_| script())
 }
 
-const SCRIPTS: [(&str, fn() -> Scripted); 4] =
+type Named = (&'static str, fn() -> Scripted);
+
+const SCRIPTS: [Named; 4] =
     [("plain", plain), ("thinking", thinking), ("calling", calling), ("logprobs", with_logprobs)];
 
 const CHAT: &str = r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}]"#;
