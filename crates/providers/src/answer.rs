@@ -54,6 +54,9 @@ pub(crate) struct Answer {
     /// Give the bytes on besides the events.
     wire: bool,
     ready: VecDeque<Event>,
+    /// Bytes that are still to be given on: comments may come before the answer starts.
+    held: Wire,
+    started: bool,
     failure: Option<BackendError>,
     complete: bool,
     ended: bool,
@@ -66,19 +69,20 @@ impl Answer {
         target: Arc<inshore_domain::Target>,
         wire: bool,
     ) -> Self {
-        let (framer, ready) = (Framer::default(), VecDeque::new());
-        Self { exchange, framer, reader, target, wire, ready, failure: None, complete: false, ended: false }
+        let (framer, ready, held) = (Framer::default(), VecDeque::new(), Wire::default());
+        let (started, complete, ended) = (false, false, false);
+        Self { exchange, framer, reader, target, wire, ready, held, started, failure: None, complete, ended }
     }
 
     /// Waits until there is something to give on, so that what fails before is an error here.
     pub(crate) async fn begun(mut self, first_byte: Duration) -> Result<Self, BackendError> {
         let mut deadline = Instant::now() + first_byte;
-        let mut started = false;
+        let mut peeking = false;
         loop {
             let more = poll_fn(|cx| self.poll_read(cx));
             let more = match tokio::time::timeout_at(deadline, more).await {
                 Ok(more) => more,
-                Err(_) if started => return Ok(self),
+                Err(_) if peeking => return Ok(self),
                 Err(_) => {
                     let message =
                         format!("`{}` sent no event within {} s", self.target.id, first_byte.as_secs_f32());
@@ -94,8 +98,8 @@ impl Answer {
             if !more {
                 return Ok(self);
             }
-            if !started && !self.ready.is_empty() {
-                started = true;
+            if !peeking && self.started {
+                peeking = true;
                 deadline = deadline.min(Instant::now() + PEEK);
             }
         }
@@ -133,15 +137,14 @@ impl Answer {
     }
 
     fn read_blocks(&mut self) -> Result<(), BackendError> {
-        let mut wire = Wire::default();
         let result = loop {
             match self.framer.next_block() {
                 Ok(None) => break Ok(()),
                 Ok(Some(block)) => match self.read_block(&block) {
                     Ok(Verdict::Withhold) => {}
-                    Ok(Verdict::Forward) => wire.add(block.raw),
+                    Ok(Verdict::Forward) => self.hold(block.raw),
                     Ok(Verdict::Last) => {
-                        wire.add(block.raw);
+                        self.hold(block.raw);
                         self.complete = true;
                         self.exchange.set_idle(DRAIN);
                         break Ok(());
@@ -154,12 +157,19 @@ impl Answer {
                 }
             }
         };
-        if self.wire
-            && let Some(bytes) = wire.joined()
+        self.started = self.started || self.ready.iter().any(|event| matches!(event, Event::Started { .. }));
+        if self.started
+            && let Some(bytes) = std::mem::take(&mut self.held).joined()
         {
             self.ready.push_back(Event::Wire(bytes));
         }
         result
+    }
+
+    fn hold(&mut self, raw: Bytes) {
+        if self.wire {
+            self.held.add(raw);
+        }
     }
 
     fn read_block(&mut self, block: &Block) -> Result<Verdict, BackendError> {
@@ -232,4 +242,78 @@ pub(crate) fn unreadable(target: &TargetId) -> BackendError {
 /// A whole answer as a stream.
 pub(crate) fn whole(events: VecDeque<Event>) -> inshore_domain::EventStream {
     Box::pin(futures_util::stream::iter(events.into_iter().map(Ok)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anthropic::response::AnthropicReader;
+    use crate::openai::response::OpenAiReader;
+    use crate::openai::responses::ResponsesReader;
+    use inshore_domain::{Capabilities, Target, Tier};
+    use proptest::prelude::*;
+
+    fn readers() -> Vec<Box<dyn Reader>> {
+        let target = Arc::new(Target {
+            id: TargetId("cloud/m".into()),
+            tier: Tier::Cloud,
+            model: "m".into(),
+            aliases: Vec::new(),
+            destination: None,
+            context_window: 1,
+            max_output: None,
+            capabilities: Capabilities::NONE,
+            price: None,
+            permitted_up_to: None,
+        });
+        let explain = || -> crate::openai::response::Explain {
+            Box::new(|_| BackendError::new(BackendErrorKind::Failed, "it says so"))
+        };
+        vec![
+            Box::new(OpenAiReader::new(target.clone(), explain(), true)),
+            Box::new(ResponsesReader::new(target.clone(), explain())),
+            Box::new(AnthropicReader::new(target, explain(), vec!["stop".into()])),
+        ]
+    }
+
+    /// Events as providers send them, to be bent.
+    const EVENTS: [&str; 9] = [
+        r#"{"model":"m","choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":1,"id":"c","function":{"name":"f","arguments":"{"}}]},"finish_reason":"stop","logprobs":{"content":[{"token":"a","logprob":-1,"bytes":[97],"top_logprobs":[]}]}}],"usage":{"prompt_tokens":4000000000,"completion_tokens":1}}"#,
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"c","name":"f"}}"#,
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{}"}"#,
+        r#"{"type":"response.completed","response":{"status":"completed","output":[],"usage":{"input_tokens":1,"output_tokens":2}}}"#,
+        r#"{"type":"message_start","message":{"model":"m","usage":{"input_tokens":4294967295,"cache_read_input_tokens":4294967295}}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{"a":1}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
+        r#"{"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"stop"},"usage":{"output_tokens":3}}"#,
+        r#"{"error":{"message":"m","type":"t","code":7,"param":null}}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn any_events_are_read_or_refused_and_an_answer_starts_first(
+            picks in proptest::collection::vec((0..EVENTS.len(), proptest::option::of((0usize..400, any::<u8>()))), 0..12),
+            noise in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            for mut reader in readers() {
+                let mut out = VecDeque::new();
+                for (pick, bend) in &picks {
+                    let mut event = EVENTS[*pick].as_bytes().to_vec();
+                    if let Some((place, byte)) = bend {
+                        let place = place % event.len();
+                        event[place] = *byte;
+                    }
+                    if reader.event(&event, &mut out).is_err() { break; }
+                }
+                let _ = reader.event(&noise, &mut out);
+                let starts = out.iter().filter(|event| matches!(event, Event::Started { .. })).count();
+                let first = out.front().is_none_or(|event| matches!(event, Event::Started { .. }));
+                prop_assert!(first && starts <= 1, "{out:?}");
+            }
+            for mut reader in readers() {
+                let _ = reader.whole(&noise, &mut VecDeque::new());
+                let _ = crate::refusal::Said::in_body(&noise);
+            }
+        }
+    }
 }

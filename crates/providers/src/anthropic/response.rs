@@ -21,6 +21,7 @@ pub(crate) struct AnthropicReader {
     calls: u32,
     /// The block that is being written is a tool call: its position among the calls.
     open_call: Option<u32>,
+    started: bool,
     complete: bool,
 }
 
@@ -130,11 +131,13 @@ impl AnthropicReader {
             usage: WireUsage::default(),
             calls: 0,
             open_call: None,
+            started: false,
             complete: false,
         }
     }
 
     fn start(&mut self, model: String, usage: WireUsage, out: &mut VecDeque<Event>) {
+        self.started = true;
         let model = if model.is_empty() { self.target.model.clone() } else { model };
         out.push_back(Event::Started { model });
         self.usage.update(usage);
@@ -198,6 +201,13 @@ impl Reader for AnthropicReader {
     fn event(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
         let event: StreamEvent<'_> = serde_json::from_slice(data).map_err(|_| unreadable(&self.target.id))?;
         match event.kind.as_str() {
+            // Nothing of an answer comes before its start.
+            "content_block_start" | "content_block_delta" | "content_block_stop" | "message_delta"
+                if !self.started =>
+            {
+                return Err(unreadable(&self.target.id));
+            }
+            "message_start" if self.started => return Err(unreadable(&self.target.id)),
             "message_start" => {
                 let message = event.message.ok_or_else(|| unreadable(&self.target.id))?;
                 self.start(message.model, message.usage, out);

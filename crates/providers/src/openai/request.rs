@@ -316,7 +316,9 @@ fn message(message: &Message) -> Result<WireMessage<'_>, BackendError> {
             function: CalledFunction { name: &call.name, arguments: &call.arguments },
         })
         .collect();
-    let (tool_call_id, name) = (message.tool_call_id.as_deref(), message.name.as_deref());
+    // A tool's result has no name in this API; the call it answers has.
+    let name = message.name.as_deref().filter(|_| message.role != Role::Tool);
+    let tool_call_id = message.tool_call_id.as_deref();
     Ok(WireMessage { role, content, tool_calls, tool_call_id, name })
 }
 

@@ -196,6 +196,6 @@ pub(crate) async fn hear(provider: &Provider, call: Call) -> Result<Heard, Backe
 
 /// Time-outs short enough for tests of faults that never end by themselves.
 pub(crate) fn hasty() -> Timeouts {
-    let short = Duration::from_millis(150);
+    let short = Duration::from_millis(600);
     Timeouts { connect: Duration::from_secs(5), first_byte: short, idle: short }
 }
