@@ -34,7 +34,8 @@ fn write(shape: &Shape, out: &Path) -> Result<u64> {
     let part = out.with_added_extension("part");
     let file = File::create(&part).with_context(|| format!("`{}` cannot be written", part.display()))?;
     let mut to = BufWriter::with_capacity(1 << 20, file);
-    synth::llama_model(shape, SEED, &mut to).with_context(|| format!("`{}` cannot be written", part.display()))?;
+    synth::llama_model(shape, SEED, &mut to)
+        .with_context(|| format!("`{}` cannot be written", part.display()))?;
     to.flush()?;
     let bytes = to.get_ref().metadata()?.len();
     std::fs::rename(&part, out).with_context(|| format!("`{}` cannot be written", out.display()))?;
@@ -87,7 +88,10 @@ mod tests {
     fn what_is_missing_or_unknown_is_named() {
         assert_eq!(refused(&["--shape"]), "`--shape` needs a value");
         assert_eq!(refused(&["--shpe", "1b"]), "unknown flag `--shpe`, expected --shape, --quant or --out");
-        assert_eq!(refused(&["--quant", "q9", "--shape", "1b"]), "unknown quantization `q9`, expected q4_0, q8_0 or f16");
+        assert_eq!(
+            refused(&["--quant", "q9", "--shape", "1b"]),
+            "unknown quantization `q9`, expected q4_0, q8_0 or f16"
+        );
         assert_eq!(refused(&["--quant", "f16", "--shape", "7b"]), "unknown shape `7b`, expected 0.5b or 1b");
         assert_eq!(refused(&["--quant", "f16", "--shape", "1b"]), "--out is missing: the file to write");
     }
