@@ -30,7 +30,16 @@ const HASWELL: &[&str] = &["sse4.2", "avx", "avx2", "fma", "f16c", "bmi2"];
 const VARIANTS: &[Variant] = &[
     Variant {
         name: "zen4",
-        sets: &["avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw", "avx512vbmi", "avx512vnni", "avx512bf16"],
+        sets: &[
+            "avx512f",
+            "avx512cd",
+            "avx512vl",
+            "avx512dq",
+            "avx512bw",
+            "avx512vbmi",
+            "avx512vnni",
+            "avx512bf16",
+        ],
     },
     Variant {
         name: "icelake",
@@ -116,7 +125,10 @@ fn build(variant: &Variant, source: &Path, imports: &[&str], out: &Path) -> Resu
     let mut c = compiler(variant, source, &folder);
     c.std("gnu11").files(C_SOURCES.iter().map(|file| source.join(file)));
     let mut cpp = compiler(variant, source, &folder);
-    cpp.cpp(true).std("gnu++17").cpp_link_stdlib(None).files(CPP_SOURCES.iter().map(|file| source.join(file)));
+    cpp.cpp(true)
+        .std("gnu++17")
+        .cpp_link_stdlib(None)
+        .files(CPP_SOURCES.iter().map(|file| source.join(file)));
     // Never built for the newer instruction sets: it runs before anything is known of the processor.
     let stubs = folder.join("stubs.S");
     fs::write(&stubs, stub_source(imports)?)?;

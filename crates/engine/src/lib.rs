@@ -10,5 +10,6 @@ pub mod frames;
 pub mod gguf;
 pub mod host;
 pub mod pool;
+pub mod synth;
 pub mod template;
 pub mod tools;

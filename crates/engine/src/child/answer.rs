@@ -114,7 +114,11 @@ impl Answer {
     }
 
     /// The grammar has an end, and it was reached; or it failed.
-    fn constraint_ended(&mut self, error: ConstraintError, send: &mut impl FnMut(FromChild)) -> Result<After, WorkError> {
+    fn constraint_ended(
+        &mut self,
+        error: ConstraintError,
+        send: &mut impl FnMut(FromChild),
+    ) -> Result<After, WorkError> {
         match error {
             ConstraintError::Complete => {
                 self.flush(send);

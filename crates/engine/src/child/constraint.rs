@@ -84,15 +84,18 @@ impl Constraints {
 
     /// Reads a grammar.
     pub(crate) fn read(&self, constraint: &Constraint) -> Result<Constrained, String> {
-        let (Constraint::JsonSchema(source) | Constraint::Gbnf(source) | Constraint::Lark(source) | Constraint::Regex(source)) =
-            constraint;
+        let (Constraint::JsonSchema(source)
+        | Constraint::Gbnf(source)
+        | Constraint::Lark(source)
+        | Constraint::Regex(source)) = constraint;
         if source.len() > MAX_SOURCE {
             return Err(format!("the grammar has {} bytes, and at most {MAX_SOURCE} are read", source.len()));
         }
         let mut limits = self.factory.limits().clone();
         let grammar = match constraint {
             Constraint::JsonSchema(schema) => {
-                let schema = serde_json::from_str(schema).map_err(|error| format!("the schema is not JSON: {error}"))?;
+                let schema = serde_json::from_str(schema)
+                    .map_err(|error| format!("the schema is not JSON: {error}"))?;
                 TopLevelGrammar::from_json_schema(schema)
             }
             Constraint::Regex(regex) => TopLevelGrammar::from_regex(regex),
@@ -127,7 +130,10 @@ impl Constrained {
                 None => ConstraintError::Complete,
             });
         }
-        let mask = self.matcher.compute_mask().map_err(|error| ConstraintError::Failed(first_line(&error.to_string())))?;
+        let mask = self
+            .matcher
+            .compute_mask()
+            .map_err(|error| ConstraintError::Failed(first_line(&error.to_string())))?;
         Ok(self.mask.insert(mask).as_slice())
     }
 

@@ -1,5 +1,8 @@
 //! Chooses the copy of ggml's CPU code for this processor. See `build.rs` for how the copies are made.
-#![expect(unsafe_code, reason = "loads a shared object that build.rs embedded, and fills in its table of addresses")]
+#![expect(
+    unsafe_code,
+    reason = "loads a shared object that build.rs embedded, and fills in its table of addresses"
+)]
 
 /// Puts the best copy in force, in place of the one that is linked in, and tells its name. Must be called before a model
 /// is loaded and before the sandbox forbids opening files. When a copy cannot be loaded, the linked one stays.
@@ -87,7 +90,8 @@ mod embedded {
 
     pub(super) fn load(image: &[u8]) -> Result<(), String> {
         let file = in_memory(image).map_err(|error| error.to_string())?;
-        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| error.to_string())?;
+        let path =
+            CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|error| error.to_string())?;
         // SAFETY: the image is one that build.rs made: loading it runs only ggml's own initialisers, its table has one place
         // for each import, and `ggml_backend_init` has the type that ggml declares. It is never unloaded.
         unsafe {
@@ -122,7 +126,8 @@ mod embedded {
     fn in_memory(image: &[u8]) -> std::io::Result<File> {
         // SAFETY: the name ends in NUL; the result is checked and owned.
         let mut file = unsafe {
-            let mut descriptor = libc::memfd_create(c"inshore-cpu".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_EXEC);
+            let mut descriptor =
+                libc::memfd_create(c"inshore-cpu".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_EXEC);
             if descriptor < 0 {
                 // Before Linux 6.3 the flag is unknown, and needless.
                 descriptor = libc::memfd_create(c"inshore-cpu".as_ptr(), libc::MFD_CLOEXEC);

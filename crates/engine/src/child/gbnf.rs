@@ -336,7 +336,10 @@ mod tests {
 
     #[test]
     fn errors_name_the_line() {
-        assert_eq!(to_lark("root ::= \"a\"\nx := y").unwrap_err(), "the grammar is wrong in line 2: `::=` is expected");
+        assert_eq!(
+            to_lark("root ::= \"a\"\nx := y").unwrap_err(),
+            "the grammar is wrong in line 2: `::=` is expected"
+        );
         assert_eq!(to_lark("root ::= y").unwrap_err(), "the grammar has no rule `y`");
     }
 

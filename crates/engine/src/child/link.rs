@@ -239,7 +239,10 @@ mod tests {
         for id in 0..3 {
             let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
             let body: Vec<u8> = bytes.drain(..4 + length).skip(4).collect();
-            assert_eq!(postcard::from_bytes::<FromChild>(&body).unwrap(), FromChild::Tokens { id, tokens: vec![1, 2] });
+            assert_eq!(
+                postcard::from_bytes::<FromChild>(&body).unwrap(),
+                FromChild::Tokens { id, tokens: vec![1, 2] }
+            );
         }
     }
 

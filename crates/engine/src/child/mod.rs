@@ -125,7 +125,9 @@ fn gone(message: &str) -> ! {
 
 fn require(load: &Load, sandbox: sandbox::Outcome) -> Result<Vec<String>, String> {
     match sandbox.missing {
-        Some(missing) if load.require_sandbox => Err(format!("the sandbox cannot be put in force: {missing}")),
+        Some(missing) if load.require_sandbox => {
+            Err(format!("the sandbox cannot be put in force: {missing}"))
+        }
         _ => Ok(sandbox.in_force),
     }
 }
@@ -151,7 +153,11 @@ fn build(load: &Load, file: File, adapter_files: Vec<File>) -> Result<Built, Str
     }
     let mut adapters = Vec::new();
     for (name, file) in load.adapters.iter().zip(adapter_files) {
-        adapters.push(model.load_adapter(file).map_err(|error| format!("the adapter `{name}` cannot be loaded: {error}"))?);
+        adapters.push(
+            model
+                .load_adapter(file)
+                .map_err(|error| format!("the adapter `{name}` cannot be loaded: {error}"))?,
+        );
     }
     let threads = load.threads.clamp(1, 512);
     let options = options(load, &model, threads);
@@ -210,7 +216,8 @@ fn options(load: &Load, model: &Model, threads: u32) -> ContextOptions {
 /// are counted like the others: too much rather than too little.
 fn kv_bytes_per_token(model: &Model, kv_type: KvType) -> u64 {
     let architecture = model.metadata("general.architecture").unwrap_or_default();
-    let number = |key: &str| -> Option<u64> { model.metadata(&format!("{architecture}.{key}"))?.parse().ok() };
+    let number =
+        |key: &str| -> Option<u64> { model.metadata(&format!("{architecture}.{key}"))?.parse().ok() };
     let (layers, heads, kv_heads) = model.shape();
     let width = number("embedding_length").unwrap_or(0) / u64::from(heads.max(1));
     let key = number("attention.key_length").unwrap_or(width);

@@ -103,10 +103,12 @@ fn processes(note: &mut Note<'_>) {
         };
         note("trace the daemon", traced);
         // SAFETY: reads nothing: both lists are empty.
-        let read = unsafe {
-            libc::process_vm_readv(libc::getppid(), std::ptr::null(), 0, std::ptr::null(), 0, 0)
-        };
-        note("read the daemon's memory", if read < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) });
+        let read =
+            unsafe { libc::process_vm_readv(libc::getppid(), std::ptr::null(), 0, std::ptr::null(), 0, 0) };
+        note(
+            "read the daemon's memory",
+            if read < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) },
+        );
     }
     // SAFETY: signal 0 only asks whether a signal could be sent.
     let signalled = unsafe { libc::kill(libc::getppid(), 0) };
@@ -123,14 +125,24 @@ fn reaped(child: libc::pid_t) -> Result<(), std::io::Error> {
 }
 
 fn files(note: &mut Note<'_>) {
-    let reads = [("open /etc/passwd", c"/etc/passwd"), ("open the home of others", c"/root"), ("open /proc", c"/proc/self/environ")];
+    let reads = [
+        ("open /etc/passwd", c"/etc/passwd"),
+        ("open the home of others", c"/root"),
+        ("open /proc", c"/proc/self/environ"),
+    ];
     for (what, path) in reads {
         // SAFETY: the path ends in NUL.
-        note(what, opened(libc::c_long::from(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) })));
+        note(
+            what,
+            opened(libc::c_long::from(unsafe {
+                libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
+            })),
+        );
     }
     let path = c"/tmp/inshore-probe";
     // SAFETY: as above; a file that comes to be is removed.
-    let written = unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC, 0o600) };
+    let written =
+        unsafe { libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CREAT | libc::O_CLOEXEC, 0o600) };
     let outcome = opened(libc::c_long::from(written));
     if outcome.is_ok() {
         // SAFETY: the path ends in NUL.

@@ -1,5 +1,8 @@
 //! What the child does to its own process, and the descriptors it was born with.
-#![expect(unsafe_code, reason = "takes over inherited descriptors, which is a promise that nobody else uses them")]
+#![expect(
+    unsafe_code,
+    reason = "takes over inherited descriptors, which is a promise that nobody else uses them"
+)]
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

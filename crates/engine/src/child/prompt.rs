@@ -55,13 +55,21 @@ pub(crate) fn tokens(tokenizer: &impl Tokenizer, prompt: &Prompt) -> Result<Toke
     };
     let begins = tokenizer.first().is_some_and(|first| all.first() == Some(&first));
     if all.is_empty() {
-        return Err(WorkError::BadParameter { field: "prompt".into(), message: "the prompt has no tokens".into() });
+        return Err(WorkError::BadParameter {
+            field: "prompt".into(),
+            message: "the prompt has no tokens".into(),
+        });
     }
     Ok(Tokens { all, begins })
 }
 
 /// How many tokens of the whole prompt the first `count` pieces make.
-pub(crate) fn piece_tokens(tokenizer: &impl Tokenizer, pieces: &[Piece], count: usize, all: &[TokenId]) -> usize {
+pub(crate) fn piece_tokens(
+    tokenizer: &impl Tokenizer,
+    pieces: &[Piece],
+    count: usize,
+    all: &[TokenId],
+) -> usize {
     let head = of_pieces(tokenizer, pieces.get(..count).unwrap_or(pieces)).unwrap_or_default();
     // The last token of the head may be another one when text follows.
     head.iter().zip(all).take_while(|(a, b)| a == b).count()
@@ -78,7 +86,9 @@ fn checked(tokenizer: &impl Tokenizer, tokens: &[u32]) -> Result<Vec<TokenId>, W
 
 fn of_gap(tokenizer: &impl Tokenizer, prefix: &str, suffix: &str) -> Result<Vec<TokenId>, WorkError> {
     let Some([before, after, gap]) = tokenizer.infill_marks() else {
-        return Err(WorkError::Unsupported { message: "the model has no tokens for filling in the middle".into() });
+        return Err(WorkError::Unsupported {
+            message: "the model has no tokens for filling in the middle".into(),
+        });
     };
     let failed = |message| WorkError::Internal { message };
     let mut all: Vec<TokenId> = tokenizer.first().into_iter().collect();
@@ -171,7 +181,8 @@ mod tests {
 
     #[test]
     fn special_tokens_in_what_people_wrote_stay_text() {
-        let pieces = vec![Piece::Markup("<s>".into()), Piece::Text("a<e>".into()), Piece::Markup("<e>".into())];
+        let pieces =
+            vec![Piece::Markup("<s>".into()), Piece::Text("a<e>".into()), Piece::Markup("<e>".into())];
         let found = tokens(&Bytes, &Prompt::Pieces(pieces)).unwrap();
         assert_eq!(found.all, [256, 97, 60, 101, 62, 257]);
         assert!(found.begins);

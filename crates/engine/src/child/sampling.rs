@@ -44,7 +44,13 @@ impl Sampler {
     }
 
     /// Draws a token. `history`: prompt and answer so far. `None`: no token can be drawn.
-    pub(crate) fn draw(&mut self, logits: &[f32], history: &[i32], mask: Option<Mask<'_>>, scratch: &mut Scratch) -> Option<u32> {
+    pub(crate) fn draw(
+        &mut self,
+        logits: &[f32],
+        history: &[i32],
+        mask: Option<Mask<'_>>,
+        scratch: &mut Scratch,
+    ) -> Option<u32> {
         let settings = &self.settings;
         let plain = mask.is_none() && settings.logit_bias.is_empty() && !self.penalises();
         let greedy = settings.temperature <= 0.0 || settings.top_k == 1;
@@ -215,10 +221,19 @@ fn apply_mask(logits: &mut [f32], mask: Mask<'_>) {
 }
 
 /// Log-probabilities of a token and of the `count` likeliest, likeliest first, from raw logits.
-pub(crate) fn logprobs(logits: &[f32], token: u32, count: usize, scratch: &mut Scratch) -> (f32, Vec<(u32, f32)>) {
+pub(crate) fn logprobs(
+    logits: &[f32],
+    token: u32,
+    count: usize,
+    scratch: &mut Scratch,
+) -> (f32, Vec<(u32, f32)>) {
     let best = highest(logits);
-    let sum: f64 = logits.iter().filter(|logit| !logit.is_nan()).map(|logit| f64::from(logit - best).exp()).sum();
-    #[expect(clippy::cast_possible_truncation, reason = "a log-probability needs no more than single precision")]
+    let sum: f64 =
+        logits.iter().filter(|logit| !logit.is_nan()).map(|logit| f64::from(logit - best).exp()).sum();
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a log-probability needs no more than single precision"
+    )]
     let norm = best + sum.ln() as f32;
     let of = |logit: f32| if logit.is_nan() { f32::NEG_INFINITY } else { (logit - norm).min(0.0) };
     let own = logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| of(*logit));

@@ -25,7 +25,10 @@ pub(crate) fn enforce(with_gpu: bool) -> Outcome {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = with_gpu;
-        Outcome { in_force: Vec::new(), missing: Some("this system has no sandbox that the engine knows".to_owned()) }
+        Outcome {
+            in_force: Vec::new(),
+            missing: Some("this system has no sandbox that the engine knows".to_owned()),
+        }
     }
 }
 
@@ -34,10 +37,12 @@ mod linux {
     use std::collections::BTreeMap;
 
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetStatus, Scope,
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr,
+        RulesetStatus, Scope,
     };
     use seccompiler::{
-        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, TargetArch,
     };
 
     use super::Outcome;
@@ -77,8 +82,12 @@ mod linux {
         };
         let status = build().map_err(|error| error.to_string())?;
         match (status.ruleset, status.landlock) {
-            (RulesetStatus::NotEnforced, _) => Err("the kernel does not have it, or has it switched off".to_owned()),
-            (_, LandlockStatus::Available { effective_abi, .. }) => Ok(format!("landlock v{}", effective_abi as i32)),
+            (RulesetStatus::NotEnforced, _) => {
+                Err("the kernel does not have it, or has it switched off".to_owned())
+            }
+            (_, LandlockStatus::Available { effective_abi, .. }) => {
+                Ok(format!("landlock v{}", effective_abi as i32))
+            }
             _ => Ok("landlock".to_owned()),
         }
     }
@@ -87,7 +96,8 @@ mod linux {
 
     fn install(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Result<(), String> {
         let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
-        let filter = SeccompFilter::new(rules, otherwise, matched, arch).map_err(|error| error.to_string())?;
+        let filter =
+            SeccompFilter::new(rules, otherwise, matched, arch).map_err(|error| error.to_string())?;
         let program = BpfProgram::try_from(filter).map_err(|error| error.to_string())?;
         seccompiler::apply_filter_all_threads(&program).map_err(|error| error.to_string())
     }
@@ -166,7 +176,11 @@ mod linux {
         Ok(vec![SeccompRule::new(conditions)?])
     }
 
-    fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    fn argument(
+        index: u8,
+        operator: SeccompCmpOp,
+        value: u64,
+    ) -> Result<SeccompCondition, seccompiler::BackendError> {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
     }
 
@@ -186,7 +200,10 @@ mod linux {
             // The name of a thread.
             (libc::SYS_prctl, when(vec![argument(0, Eq, number(libc::PR_SET_NAME))?])?),
             // The state of an open file by its descriptor, which newer versions of glibc ask for this way.
-            (libc::SYS_newfstatat, when(vec![argument(3, MaskedEq(number(libc::AT_EMPTY_PATH)), number(libc::AT_EMPTY_PATH))?])?),
+            (
+                libc::SYS_newfstatat,
+                when(vec![argument(3, MaskedEq(number(libc::AT_EMPTY_PATH)), number(libc::AT_EMPTY_PATH))?])?,
+            ),
             (
                 libc::SYS_fcntl,
                 vec![
@@ -204,7 +221,8 @@ mod linux {
         #[cfg(target_arch = "x86_64")]
         rules.extend([(libc::SYS_fork, Vec::new()), (libc::SYS_vfork, Vec::new())]);
         let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-        let process = argument(0, SeccompCmpOp::MaskedEq(thread), 0).and_then(|condition| when(vec![condition]));
+        let process =
+            argument(0, SeccompCmpOp::MaskedEq(thread), 0).and_then(|condition| when(vec![condition]));
         rules.insert(libc::SYS_clone, process.map_err(|error| error.to_string())?);
         hide_clone3()?;
         install(rules, SeccompAction::Allow, errno(libc::EPERM))?;

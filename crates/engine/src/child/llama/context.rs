@@ -162,7 +162,11 @@ pub(crate) struct Context {
 
 impl Context {
     /// Makes one. On failure llama.cpp's own words.
-    pub(crate) fn new(model: Rc<Model>, pool: Option<Rc<ThreadPool>>, options: &ContextOptions) -> Result<Self, String> {
+    pub(crate) fn new(
+        model: Rc<Model>,
+        pool: Option<Rc<ThreadPool>>,
+        options: &ContextOptions,
+    ) -> Result<Self, String> {
         take_errors();
         let kv = match options.kv_type {
             KvType::F16 => sys::GGML_TYPE_F16,
@@ -198,7 +202,11 @@ impl Context {
         };
         let Some(raw) = NonNull::new(raw) else {
             let reason = take_errors();
-            return Err(if reason.is_empty() { "llama.cpp cannot make a context".to_owned() } else { reason });
+            return Err(if reason.is_empty() {
+                "llama.cpp cannot make a context".to_owned()
+            } else {
+                reason
+            });
         };
         if let Some(pool) = &pool {
             // SAFETY: both are alive, and the context keeps the pool.
@@ -260,7 +268,11 @@ impl Context {
         let raw = batch.raw();
         // SAFETY: the arrays are as long as stated and outlive the call; ids and tokens are in range.
         let code = unsafe {
-            if encode { sys::llama_encode(self.raw.as_ptr(), raw) } else { sys::llama_decode(self.raw.as_ptr(), raw) }
+            if encode {
+                sys::llama_encode(self.raw.as_ptr(), raw)
+            } else {
+                sys::llama_decode(self.raw.as_ptr(), raw)
+            }
         };
         match code {
             0 => Ok(()),
@@ -372,7 +384,8 @@ impl Context {
         unsafe {
             let size = sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence);
             let mut state = vec![0u8; size];
-            let written = sys::llama_state_seq_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size, sequence);
+            let written =
+                sys::llama_state_seq_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size, sequence);
             state.truncate(written);
             (written > 0).then_some(state)
         }
@@ -399,7 +412,8 @@ impl Context {
         let mut scales: Vec<f32> = adapters.iter().map(|(_, scale)| *scale).collect();
         // SAFETY: both arrays have the stated length; the adapters belong to this context's model.
         unsafe {
-            sys::llama_set_adapters_lora(self.raw.as_ptr(), raw.as_mut_ptr(), raw.len(), scales.as_mut_ptr()) == 0
+            sys::llama_set_adapters_lora(self.raw.as_ptr(), raw.as_mut_ptr(), raw.len(), scales.as_mut_ptr())
+                == 0
         }
     }
 }

@@ -26,7 +26,8 @@ impl Model {
         // llama.cpp duplicates what it needs of the stream, which is closed after.
         let (raw, vocab) = unsafe {
             let mut params = sys::llama_model_default_params();
-            params.n_gpu_layers = if gpu_layers == u32::MAX { -1 } else { i32::try_from(gpu_layers).unwrap_or(-1) };
+            params.n_gpu_layers =
+                if gpu_layers == u32::MAX { -1 } else { i32::try_from(gpu_layers).unwrap_or(-1) };
             params.load_mode = if mmap { sys::LLAMA_LOAD_MODE_MMAP } else { sys::LLAMA_LOAD_MODE_NONE };
             // Reads every block and checks its scales: a quantised file with bits flipped could otherwise make NaN only.
             params.check_tensors = false;
@@ -106,7 +107,9 @@ impl Model {
     /// Whether the memory of this model is a running state that cannot be cut at a token (Mamba, RWKV, hybrids).
     pub(crate) fn is_recurrent(&self) -> bool {
         // SAFETY: reads fields.
-        unsafe { sys::llama_model_is_recurrent(self.raw.as_ptr()) || sys::llama_model_is_hybrid(self.raw.as_ptr()) }
+        unsafe {
+            sys::llama_model_is_recurrent(self.raw.as_ptr()) || sys::llama_model_is_hybrid(self.raw.as_ptr())
+        }
     }
 
     /// Whether the prompt goes through an encoder of its own before anything can be generated (T5).
@@ -140,13 +143,29 @@ impl Model {
         let room = i32::try_from(tokens.len()).unwrap_or(i32::MAX);
         // SAFETY: text and room are as long as stated.
         let mut made = unsafe {
-            sys::llama_tokenize(self.vocab, text.as_ptr().cast(), length, tokens.as_mut_ptr(), room, start, markup)
+            sys::llama_tokenize(
+                self.vocab,
+                text.as_ptr().cast(),
+                length,
+                tokens.as_mut_ptr(),
+                room,
+                start,
+                markup,
+            )
         };
         if made < 0 && made != i32::MIN {
             tokens.resize(usize::try_from(-made).unwrap_or(0), 0);
             // SAFETY: as above, with the room that llama.cpp asked for.
             made = unsafe {
-                sys::llama_tokenize(self.vocab, text.as_ptr().cast(), length, tokens.as_mut_ptr(), -made, start, markup)
+                sys::llama_tokenize(
+                    self.vocab,
+                    text.as_ptr().cast(),
+                    length,
+                    tokens.as_mut_ptr(),
+                    -made,
+                    start,
+                    markup,
+                )
             };
         }
         let made = usize::try_from(made).map_err(|_| "the tokenizer failed on this text".to_owned())?;
@@ -194,7 +213,9 @@ impl Model {
 
     /// Whether the token was put into the vocabulary by hand: a mark, or a word such as `<tool_call>`.
     pub(crate) fn is_special(&self, token: TokenId) -> bool {
-        let special = sys::LLAMA_TOKEN_ATTR_CONTROL | sys::LLAMA_TOKEN_ATTR_USER_DEFINED | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
+        let special = sys::LLAMA_TOKEN_ATTR_CONTROL
+            | sys::LLAMA_TOKEN_ATTR_USER_DEFINED
+            | sys::LLAMA_TOKEN_ATTR_UNKNOWN;
         // SAFETY: the token is in range.
         self.is_token(token) && unsafe { sys::llama_vocab_get_attr(self.vocab, token) } & special != 0
     }
@@ -221,7 +242,11 @@ impl Model {
     pub(crate) fn infill(&self) -> Option<[TokenId; 3]> {
         // SAFETY: reads fields.
         let tokens = unsafe {
-            [sys::llama_vocab_fim_pre(self.vocab), sys::llama_vocab_fim_suf(self.vocab), sys::llama_vocab_fim_mid(self.vocab)]
+            [
+                sys::llama_vocab_fim_pre(self.vocab),
+                sys::llama_vocab_fim_suf(self.vocab),
+                sys::llama_vocab_fim_mid(self.vocab),
+            ]
         };
         tokens.iter().all(|token| self.is_token(*token)).then_some(tokens)
     }

@@ -57,7 +57,13 @@ fn a_bias_of_minus_100_forbids() {
 #[test]
 fn penalties_are_those_of_their_definitions() {
     let mut sampler = Sampler::new(
-        Sampling { repetition_penalty: 2.0, presence_penalty: 0.5, frequency_penalty: 0.25, repetition_window: 2, ..settings() },
+        Sampling {
+            repetition_penalty: 2.0,
+            presence_penalty: 0.5,
+            frequency_penalty: 0.25,
+            repetition_window: 2,
+            ..settings()
+        },
         0,
     );
     sampler.accept(3);
@@ -79,7 +85,9 @@ fn a_mask_that_allows_nothing_draws_nothing() {
 #[test]
 fn filters_leave_the_least_likely_out() {
     let logits = [4.0, 3.0, 2.0, 1.0, 0.0];
-    let only = |settings: Sampling, most: u32| assert!(draws(&settings, &logits, 500).iter().all(|token| *token <= most));
+    let only = |settings: Sampling, most: u32| {
+        assert!(draws(&settings, &logits, 500).iter().all(|token| *token <= most))
+    };
     only(Sampling { top_k: 2, ..settings() }, 1);
     only(Sampling { top_p: 0.7, ..settings() }, 1);
     only(Sampling { min_p: 0.2, ..settings() }, 1);
@@ -87,7 +95,10 @@ fn filters_leave_the_least_likely_out() {
 }
 
 fn any_logits() -> impl Strategy<Value = Vec<f32>> {
-    proptest::collection::vec(prop_oneof![8 => -40.0f32..40.0, 1 => Just(f32::NEG_INFINITY), 1 => Just(f32::NAN)], 1..200)
+    proptest::collection::vec(
+        prop_oneof![8 => -40.0f32..40.0, 1 => Just(f32::NEG_INFINITY), 1 => Just(f32::NAN)],
+        1..200,
+    )
 }
 
 proptest! {

@@ -78,7 +78,10 @@ impl Memory {
         must: bool,
     ) -> Option<Sequence> {
         // One more than the prompt: its first answer token needs a cell too.
-        if !must && self.cells.free() + self.cells.retained() < tokens.len().saturating_sub(self.longest(tokens, kinship, live)) + 1 {
+        if !must
+            && self.cells.free() + self.cells.retained()
+                < tokens.len().saturating_sub(self.longest(tokens, kinship, live)) + 1
+        {
             return None;
         }
         let sequence = self.begin(context, tokens, kinship, live)?;
@@ -112,7 +115,13 @@ impl Memory {
         if self.divisible || common == there { common } else { 0 }
     }
 
-    fn begin(&mut self, context: &mut Context, tokens: &[TokenId], kinship: &Kinship, live: &[Relative<'_>]) -> Option<Sequence> {
+    fn begin(
+        &mut self,
+        context: &mut Context,
+        tokens: &[TokenId],
+        kinship: &Kinship,
+        live: &[Relative<'_>],
+    ) -> Option<Sequence> {
         let best_retained =
             self.relatives(kinship).map(|(index, relative)| (self.usable(&relative, tokens), index)).max();
         let best_live = live
@@ -121,7 +130,8 @@ impl Memory {
             .map(|relative| (self.usable(relative, tokens), relative.sequence))
             .max_by_key(|(common, _)| *common);
         self.tick += 1;
-        let (mut common, mut from_live) = best_live.map_or((0, None), |(common, sequence)| (common, Some(sequence)));
+        let (mut common, mut from_live) =
+            best_live.map_or((0, None), |(common, sequence)| (common, Some(sequence)));
         if let Some((other, index)) = best_retained
             && other > common
         {
@@ -133,7 +143,8 @@ impl Memory {
         }
         let id = self.free_id(context)?;
         // Eviction may have moved it.
-        let from = from_live.or_else(|| self.retained.iter().find(|one| one.used == self.tick).map(|one| &one.sequence));
+        let from = from_live
+            .or_else(|| self.retained.iter().find(|one| one.used == self.tick).map(|one| &one.sequence));
         let Some(from) = from.filter(|_| common > 0) else {
             return Some(Sequence { id, held: Held::default() });
         };
@@ -227,7 +238,13 @@ impl Memory {
     }
 
     /// Keeps a sequence that is no longer live, for prompts that begin like it.
-    pub(crate) fn retain(&mut self, context: &mut Context, sequence: Sequence, tokens: &[TokenId], kinship: &Rc<Kinship>) {
+    pub(crate) fn retain(
+        &mut self,
+        context: &mut Context,
+        sequence: Sequence,
+        tokens: &[TokenId],
+        kinship: &Rc<Kinship>,
+    ) {
         let tokens: Vec<TokenId> = tokens.iter().take(sequence.held.len()).copied().collect();
         if tokens.is_empty() || self.retained_limit == 0 || tokens.len() < sequence.held.len() {
             return self.release(context, sequence);
@@ -237,13 +254,18 @@ impl Memory {
         if self.divisible {
             // A sequence that is the beginning of another adds nothing to it.
             let tick = self.tick;
-            let longer = self.retained.iter_mut().find(|one| one.kinship == *kinship && one.tokens.starts_with(&tokens));
+            let longer = self
+                .retained
+                .iter_mut()
+                .find(|one| one.kinship == *kinship && one.tokens.starts_with(&tokens));
             if let Some(longer) = longer {
                 longer.used = tick;
                 return self.release(context, sequence);
             }
-            while let Some(index) =
-                self.retained.iter().position(|one| one.kinship == *kinship && tokens.starts_with(&one.tokens))
+            while let Some(index) = self
+                .retained
+                .iter()
+                .position(|one| one.kinship == *kinship && tokens.starts_with(&one.tokens))
             {
                 let shorter = self.retained.swap_remove(index);
                 self.release(context, shorter.sequence);

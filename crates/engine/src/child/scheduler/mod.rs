@@ -80,6 +80,7 @@ pub(crate) struct Scheduler {
     embeds: VecDeque<Embed>,
     restoring: state::Restoring,
     constraints: Option<Constraints>,
+    ends: Option<Vec<u32>>,
     scratch: Scratch,
     batch: Batch,
     adapters_in_force: Vec<(u32, f32)>,
@@ -97,6 +98,7 @@ impl Scheduler {
             embeds: VecDeque::new(),
             restoring: state::Restoring::default(),
             constraints: None,
+            ends: None,
             scratch: Scratch::default(),
             batch: Batch::default(),
             adapters_in_force: Vec::new(),
@@ -147,7 +149,8 @@ impl Scheduler {
             ToChild::Probe { id } => self.send(&FromChild::Probed { id, attempts: probe::attempts() }),
             ToChild::Stats { id } => {
                 let live = u32::try_from(self.live.len()).unwrap_or(u32::MAX);
-                let retained_bytes = self.parts.memory.retained_cells() as u64 * self.parts.kv_bytes_per_token;
+                let retained_bytes =
+                    self.parts.memory.retained_cells() as u64 * self.parts.kv_bytes_per_token;
                 self.send(&FromChild::Stats { id, stats: Stats { live, retained_bytes, ..self.stats } });
             }
             // A second load would be a fault of the daemon; the reading thread has dealt with a shutdown.
@@ -157,9 +160,10 @@ impl Scheduler {
 
     fn tokenize(&self, id: WorkId, prompt: &Prompt) {
         let frame = match prompt::tokens(&*self.parts.model, prompt) {
-            Ok(tokens) => {
-                FromChild::Tokens { id, tokens: tokens.all.iter().filter_map(|token| u32::try_from(*token).ok()).collect() }
-            }
+            Ok(tokens) => FromChild::Tokens {
+                id,
+                tokens: tokens.all.iter().filter_map(|token| u32::try_from(*token).ok()).collect(),
+            },
             Err(error) => FromChild::Failed { id, error },
         };
         self.send(&frame);
@@ -188,12 +192,26 @@ impl Scheduler {
             kinship: Rc::new(Kinship { scope: generate.scope, adapters: generate.adapters }),
         });
         let mut answers = Vec::new();
+        let mut sampling = generate.sampling;
+        if generate.ignore_eos && generate.constraint.is_none() {
+            // The model may not even draw them, or what follows would be a text that has ended.
+            sampling.logit_bias.extend(self.ends().iter().map(|end| (*end, f32::NEG_INFINITY)));
+        }
         for index in 0..generate.answers {
-            let constraint = generate.constraint.as_ref().map(|constraint| self.constrain(constraint)).transpose()?;
-            let sampler = Sampler::new(generate.sampling.clone(), index);
+            let constraint =
+                generate.constraint.as_ref().map(|constraint| self.constrain(constraint)).transpose()?;
+            let sampler = Sampler::new(sampling.clone(), index);
             let stops = generate.stop.clone();
             let wishes = Rc::clone(&wishes);
-            answers.push(Answer::new(generate.id, index, wishes, tokens.all.clone(), sampler, constraint, stops));
+            answers.push(Answer::new(
+                generate.id,
+                index,
+                wishes,
+                tokens.all.clone(),
+                sampler,
+                constraint,
+                stops,
+            ));
         }
         let siblings = answers.split_off(1.min(answers.len()));
         let prompt_tokens = u32::try_from(tokens.all.len()).unwrap_or(u32::MAX);
@@ -201,6 +219,15 @@ impl Scheduler {
         self.works.insert(generate.id, work);
         self.waiting.extend(answers);
         Ok(())
+    }
+
+    /// The tokens that end an answer. Found when first needed: the whole vocabulary has to be asked.
+    fn ends(&mut self) -> &[u32] {
+        let model = &self.parts.model;
+        self.ends.get_or_insert_with(|| {
+            let all = 0..u32::try_from(model.vocab_size()).unwrap_or(0);
+            all.filter(|token| i32::try_from(*token).is_ok_and(|token| model.is_end(token))).collect()
+        })
     }
 
     fn constrain(&mut self, constraint: &crate::frames::Constraint) -> Result<Constrained, WorkError> {
@@ -215,12 +242,17 @@ impl Scheduler {
     }
 
     fn check(&self, generate: &Generate) -> Result<(), WorkError> {
-        let bad = |field: &str, message: String| Err(WorkError::BadParameter { field: field.into(), message });
+        let bad =
+            |field: &str, message: String| Err(WorkError::BadParameter { field: field.into(), message });
         if self.parts.embeddings {
-            return Err(WorkError::Unsupported { message: "the model is loaded for embeddings, not for text".into() });
+            return Err(WorkError::Unsupported {
+                message: "the model is loaded for embeddings, not for text".into(),
+            });
         }
         if !self.parts.model.generates() {
-            return Err(WorkError::Unsupported { message: "the model does not continue text token by token".into() });
+            return Err(WorkError::Unsupported {
+                message: "the model does not continue text token by token".into(),
+            });
         }
         if self.works.contains_key(&generate.id) {
             return bad("id", format!("work {} is being done already", generate.id));
@@ -229,13 +261,19 @@ impl Scheduler {
             return bad("id", format!("{MAX_QUEUE} requests are waiting already"));
         }
         if !(1..=MAX_ANSWERS).contains(&generate.answers) {
-            return bad("n", format!("{} answers are asked for, and 1 to {MAX_ANSWERS} can be given", generate.answers));
+            return bad(
+                "n",
+                format!("{} answers are asked for, and 1 to {MAX_ANSWERS} can be given", generate.answers),
+            );
         }
         if generate.logprobs.is_some_and(|count| count > MAX_LOGPROBS) {
             return bad("logprobs", format!("at most {MAX_LOGPROBS} alternatives can be given"));
         }
         if generate.stop.len() > MAX_STOPS || generate.stop.iter().any(|stop| stop.len() > MAX_STOP_BYTES) {
-            return bad("stop", format!("at most {MAX_STOPS} stop texts of at most {MAX_STOP_BYTES} bytes are searched for"));
+            return bad(
+                "stop",
+                format!("at most {MAX_STOPS} stop texts of at most {MAX_STOP_BYTES} bytes are searched for"),
+            );
         }
         let numbers = &generate.sampling;
         let finite = [
@@ -252,8 +290,11 @@ impl Scheduler {
         if numbers.repetition_penalty <= 0.0 {
             return bad("repetition_penalty", "it must be above 0".into());
         }
-        let known = |index: &u32| usize::try_from(*index).is_ok_and(|index| index < self.parts.adapters.len());
-        if let Some((index, _)) = generate.adapters.iter().find(|(index, scale)| !known(index) || !scale.is_finite()) {
+        let known =
+            |index: &u32| usize::try_from(*index).is_ok_and(|index| index < self.parts.adapters.len());
+        if let Some((index, _)) =
+            generate.adapters.iter().find(|(index, scale)| !known(index) || !scale.is_finite())
+        {
             return bad("adapters", format!("there is no adapter {index}, or its strength is no number"));
         }
         Ok(())
@@ -271,7 +312,8 @@ impl Scheduler {
                 context: u32::try_from(capacity).unwrap_or(u32::MAX),
             });
         }
-        let asked = generate.max_tokens.map_or(ROOM_FOR_ANSWER, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let asked =
+            generate.max_tokens.map_or(ROOM_FOR_ANSWER, |most| usize::try_from(most).unwrap_or(usize::MAX));
         prompt::shorten(tokens, capacity - asked.clamp(1, (capacity / 2).max(1)));
         Ok(())
     }

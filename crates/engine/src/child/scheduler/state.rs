@@ -99,7 +99,9 @@ impl Scheduler {
         }
         let known = |token: &u32| TokenId::try_from(*token).ok().filter(|token| parts.model.is_token(*token));
         let tokens: Option<Vec<TokenId>> = piece.tokens.iter().map(known).collect();
-        let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty() && tokens.len() < parts.memory.capacity()) else {
+        let Some(tokens) =
+            tokens.filter(|tokens| !tokens.is_empty() && tokens.len() < parts.memory.capacity())
+        else {
             return Err("the saved tokens do not fit this model".to_owned());
         };
         let kinship = Rc::new(Kinship { scope: piece.scope, adapters: head.adapters });
@@ -118,7 +120,8 @@ impl Scheduler {
 }
 
 fn read_head(bytes: &[u8]) -> Result<(Head, &[u8]), String> {
-    let (head, state) = postcard::take_from_bytes::<Head>(bytes).map_err(|_| "the saved state is broken".to_owned())?;
+    let (head, state) =
+        postcard::take_from_bytes::<Head>(bytes).map_err(|_| "the saved state is broken".to_owned())?;
     if head.version != VERSION {
         return Err("the saved state was made by another version".to_owned());
     }

@@ -29,12 +29,28 @@ impl Scheduler {
         self.parts.interest.end();
         self.stats.steps += 1;
         match outcome {
-            Ok(()) => self.draw(&members),
+            Ok(()) => {
+                self.count(&members, &before);
+                self.draw(&members);
+            }
             Err(DecodeError::NoRoom) => self.no_room(&members, &before),
-            Err(DecodeError::Aborted) => self.resettle(&members),
+            Err(DecodeError::Aborted) => {
+                self.resettle(&members);
+                self.count(&members, &before);
+            }
             Err(DecodeError::Failed(code)) => {
                 self.resettle(&members);
                 self.fail_members(&members, &format!("llama.cpp failed with code {code}"));
+            }
+        }
+    }
+
+    /// Counts the prompt tokens that were computed; so are tokens of an answer that was pushed out and comes back.
+    fn count(&mut self, members: &[usize], before: &[usize]) {
+        for (answer, before) in members.iter().filter_map(|index| self.live.get(*index)).zip(before) {
+            let computed = answer.computed().saturating_sub(*before);
+            if answer.made == 0 || computed > 1 {
+                self.stats.prompt_computed += computed as u64;
             }
         }
     }
@@ -51,7 +67,9 @@ impl Scheduler {
         let next = now.map_or(0, |now| (now + 1) % sets.len().max(1));
         let adapters = sets.get(next)?.adapters.clone();
         let same = |answer: &Answer| answer.wishes.kinship.adapters == adapters;
-        Some(self.live.iter().enumerate().filter(|(_, answer)| same(answer)).map(|(index, _)| index).collect())
+        Some(
+            self.live.iter().enumerate().filter(|(_, answer)| same(answer)).map(|(index, _)| index).collect(),
+        )
     }
 
     /// Makes sure that every generating answer has a cell for its next token, and that something can be computed at all: by
@@ -95,7 +113,7 @@ impl Scheduler {
 
     /// Adds an answer's tokens: one if it is generating, else as much of its prompt as there is room for.
     fn push(&mut self, index: usize, generating: bool, limit: usize) {
-        let Self { live, parts, batch, stats, .. } = self;
+        let Self { live, parts, batch, .. } = self;
         let Some(answer) = live.get_mut(index) else { return };
         let (pending, computed) = (answer.pending(), answer.computed());
         if generating {
@@ -106,7 +124,11 @@ impl Scheduler {
         }
         let room = limit.saturating_sub(batch.len()).min(pending);
         // A prompt takes what is free, and forgets retained prefixes for the rest.
-        let room = if parts.memory.make_room(&mut parts.context, room) { room } else { room.min(parts.memory.free()) };
+        let room = if parts.memory.make_room(&mut parts.context, room) {
+            room
+        } else {
+            room.min(parts.memory.free())
+        };
         let Some(sequence) = answer.sequence.as_mut().filter(|_| room > 0) else { return };
         if !parts.memory.grow(sequence, room) {
             return;
@@ -117,9 +139,6 @@ impl Scheduler {
             if position == last {
                 answer.row = Some(row);
             }
-        }
-        if answer.made == 0 {
-            stats.prompt_computed += room as u64;
         }
     }
 
@@ -179,7 +198,8 @@ impl Scheduler {
     }
 
     fn fail_members(&mut self, members: &[usize], message: &str) {
-        let works: Vec<_> = members.iter().filter_map(|index| self.live.get(*index)).map(|answer| answer.work).collect();
+        let works: Vec<_> =
+            members.iter().filter_map(|index| self.live.get(*index)).map(|answer| answer.work).collect();
         for work in works {
             self.fail(work, WorkError::Internal { message: message.to_owned() });
         }
@@ -197,7 +217,8 @@ impl Scheduler {
             ended.extend(self.draw_one(*index).map(|outcome| (work, outcome)));
         }
         // Siblings were added at the end of the list: their first token comes from the row of the answer they are twins of.
-        let twins: Vec<usize> = (0..self.live.len()).filter(|index| self.is_new_twin(*index, members)).collect();
+        let twins: Vec<usize> =
+            (0..self.live.len()).filter(|index| self.is_new_twin(*index, members)).collect();
         for index in twins {
             let Some(work) = self.live.get(index).map(|answer| answer.work) else { continue };
             ended.extend(self.draw_one(index).map(|outcome| (work, outcome)));
@@ -274,7 +295,9 @@ impl Scheduler {
 
     /// An answer is complete.
     fn finish(&mut self, id: u64, answer: u32, reason: Finish) {
-        let Some(index) = self.live.iter().position(|one| one.work == id && one.index == answer) else { return };
+        let Some(index) = self.live.iter().position(|one| one.work == id && one.index == answer) else {
+            return;
+        };
         let done = self.live.remove(index);
         self.send(&FromChild::Finished { id, answer, reason, output_tokens: done.made });
         self.retire(done);

@@ -17,10 +17,14 @@ impl Scheduler {
 
     fn vectors(&mut self, embed: &Embed) -> Result<(Vec<Vec<f32>>, u32), WorkError> {
         if !self.parts.embeddings {
-            return Err(WorkError::Unsupported { message: "the model is loaded for text, not for embeddings".into() });
+            return Err(WorkError::Unsupported {
+                message: "the model is loaded for text, not for embeddings".into(),
+            });
         }
         if self.parts.context.pooling() == Pooling::Rank {
-            return Err(WorkError::Unsupported { message: "the model ranks texts and makes no vectors of them".into() });
+            return Err(WorkError::Unsupported {
+                message: "the model ranks texts and makes no vectors of them".into(),
+            });
         }
         // A text's vectors are pooled within what is computed at once.
         let limit = self.parts.context.batch_limit().min(self.parts.context.micro_batch());
@@ -65,7 +69,7 @@ impl Scheduler {
         self.parts.interest.begin(std::iter::empty());
         self.stats.steps += 1;
         self.stats.prompt_computed += self.batch.len() as u64;
-        let encoder = self.parts.model.has_encoder() ;
+        let encoder = self.parts.model.has_encoder();
         let outcome = if encoder { context.encode(&mut self.batch) } else { context.decode(&mut self.batch) };
         outcome.map_err(|_| failed("llama.cpp failed to compute the vectors"))?;
         for (sequence, _) in (0..).zip(texts) {
