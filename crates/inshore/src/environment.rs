@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Variables that are not config keys, with what they do; `inshore --help` and the docs show this table.
-pub(crate) const VARIABLES: [(&str, &str); 6] = [
+pub(crate) const VARIABLES: [(&str, &str); 7] = [
     ("INSHORE_HOME", "one folder for config, data, state and socket, instead of the platform's own places"),
     ("INSHORE_CONFIG", "the user's config file"),
     ("INSHORE_SECTION__KEY", "one config key, such as INSHORE_ENGINE__THREADS=4"),
     ("OLLAMA_MODELS", "where `model import --scan` looks for models of Ollama"),
+    ("HF_TOKEN", "sent by `model pull` to the configured hub, for models behind a login"),
     ("NO_COLOR", "no colours"),
     ("NOTIFY_SOCKET", "where readiness is told to systemd"),
 ];

@@ -14,7 +14,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads `hf:OWNER/REPO/FILE.gguf`, `hf:OWNER/REPO@REVISION/FOLDER/FILE.gguf`, or a web address.
+    /// Reads `hf:OWNER/REPO/FILE.gguf`, `hf:OWNER/REPO/FOLDER/FILE.gguf@REVISION`, or a web address.
     pub(crate) fn parse(text: &str, hub: &str) -> Result<Self> {
         match text.strip_prefix("hf:") {
             Some(path) => Self::on_hub(text, path, hub),
@@ -24,11 +24,11 @@ impl Source {
     }
 
     fn on_hub(text: &str, path: &str, hub: &str) -> Result<Self> {
+        let (path, revision) = path.rsplit_once('@').unwrap_or((path, "main"));
         let mut parts = path.splitn(3, '/');
         let (Some(owner), Some(repo), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
             bail!("`{text}` is not of the form `hf:OWNER/REPO/FILE.gguf`");
         };
-        let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
         let safe = |part: &str| {
             let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
             !part.is_empty() && part != "." && part != ".." && part.bytes().all(good)
@@ -71,7 +71,7 @@ mod tests {
         let source = Source::parse("hf:Qwen/Qwen3-4B-GGUF/Qwen3-4B-Q4_K_M.gguf", HUB).unwrap();
         assert_eq!(source.url, "https://huggingface.co/Qwen/Qwen3-4B-GGUF/resolve/main/Qwen3-4B-Q4_K_M.gguf");
         assert_eq!(source.file, "Qwen3-4B-Q4_K_M.gguf");
-        let source = Source::parse("hf:o/r@v1.0/sub/f.gguf", HUB).unwrap();
+        let source = Source::parse("hf:o/r/sub/f.gguf@v1.0", HUB).unwrap();
         assert_eq!((source.url.as_str(), source.file.as_str()), ("https://huggingface.co/o/r/resolve/v1.0/sub/f.gguf", "f.gguf"));
         for bad in ["hf:o/r", "hf:o/r/f.bin", "hf:o/../f.gguf", "hf:o/r/../f.gguf", "hf:o/r/a?b.gguf", "hf://f.gguf", "f.gguf"] {
             assert!(Source::parse(bad, HUB).is_err(), "{bad}");

@@ -12,7 +12,7 @@ pub(super) const PLAIN: [(&str, &str); 23] = [
     ("server.cors_origins", "[]"),
     ("server.allowed_hosts", "[]"),
     ("engine.threads", "\"auto\""),
-    ("engine.context", "\"auto\""),
+    ("engine.context", "8192"),
     ("engine.parallel", "8"),
     ("engine.batch", "512"),
     ("engine.keep_alive", "\"5m\""),
@@ -32,13 +32,14 @@ pub(super) const PLAIN: [(&str, &str); 23] = [
 
 /// Keys of one `[models.ID]`.
 pub(super) const MODEL: [&str; 10] = [
-    "context", "parallel", "keep_alive", "threads", "gpu_layers", "kv_type", "template", "aliases", "adapters", "pooling",
+    "context", "parallel", "keep_alive", "threads", "gpu_layers", "kv_type", "template", "aliases", "adapters", "embeddings",
 ];
 
 /// Keys of one `[[targets]]`.
-pub(super) const TARGET: [&str; 17] = [
+pub(super) const TARGET: [&str; 20] = [
     "id", "tier", "kind", "base_url", "model", "aliases", "key", "permit", "max_sensitivity", "context_window", "max_output",
-    "capabilities", "price", "free", "connect_timeout", "first_byte_timeout", "idle_timeout",
+    "capabilities", "price", "free", "connect_timeout", "first_byte_timeout", "idle_timeout", "plain_http",
+    "responses_api", "stream_usage",
 ];
 
 /// The section names.

@@ -24,9 +24,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use layers::{Origin, Setting, Settings};
-pub(crate) use models::{KvType, ModelOverrides, Pooling};
-pub(crate) use problem::{Problem, Problems};
+#[cfg(test)]
+use layers::Origin;
+pub(crate) use layers::{Setting, Settings};
+pub(crate) use models::{KvType, ModelOverrides};
+pub(crate) use problem::Problems;
 pub(crate) use targets::{KeySource, RemoteTarget, TargetKind};
 
 use crate::environment::Environment;
@@ -75,8 +77,7 @@ pub(crate) enum UnixSocket {
 pub(crate) struct Engine {
     /// `None`: the physical cores.
     pub(crate) threads: Option<u32>,
-    /// `None`: what the model was trained for, as far as memory allows.
-    pub(crate) context: Option<u32>,
+    pub(crate) context: u32,
     pub(crate) parallel: u32,
     pub(crate) batch: u32,
     /// `None`: for ever.
@@ -207,7 +208,7 @@ fn server(reader: &mut Reader<'_>) -> Server {
 fn engine(reader: &mut Reader<'_>) -> Engine {
     Engine {
         threads: reader.auto("engine.threads", |reader, path| reader.whole(path, 1, 1024)),
-        context: reader.auto("engine.context", |reader, path| reader.whole(path, 32, 16_777_216)),
+        context: reader.whole("engine.context", 32, 16_777_216),
         parallel: reader.whole("engine.parallel", 1, 256),
         batch: reader.whole("engine.batch", 1, 65_536),
         keep_alive: reader.keep_alive("engine.keep_alive"),

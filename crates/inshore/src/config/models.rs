@@ -21,20 +21,6 @@ pub(crate) enum KvType {
 
 pub(super) const KV_TYPES: [(&str, KvType); 2] = [("f16", KvType::F16), ("q8_0", KvType::Q8_0)];
 
-/// How an embedding is made of a text's token vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Pooling {
-    /// As the model's file says.
-    #[default]
-    Model,
-    /// The mean.
-    Mean,
-    /// The first token's.
-    Cls,
-    /// The last token's.
-    Last,
-}
-
 /// What differs for one model; `None` means as in `[engine]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct ModelOverrides {
@@ -50,7 +36,8 @@ pub(crate) struct ModelOverrides {
     pub(crate) aliases: Vec<String>,
     /// Name and file.
     pub(crate) adapters: Vec<(String, PathBuf)>,
-    pub(crate) pooling: Pooling,
+    /// Serve embeddings and nothing else, or not, whatever the file says.
+    pub(crate) embeddings: Option<bool>,
 }
 
 pub(super) fn overrides(reader: &mut Reader<'_>) -> BTreeMap<String, ModelOverrides> {
@@ -74,10 +61,7 @@ fn one(reader: &mut Reader<'_>) -> ModelOverrides {
         template: reader.maybe("template", Reader::path),
         aliases: reader.texts("aliases"),
         adapters: reader.maybe("adapters", adapters).unwrap_or_default(),
-        pooling: reader.choice(
-            "pooling",
-            &[("model", Pooling::Model), ("mean", Pooling::Mean), ("cls", Pooling::Cls), ("last", Pooling::Last)],
-        ),
+        embeddings: reader.maybe("embeddings", Reader::flag),
     }
 }
 

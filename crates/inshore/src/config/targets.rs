@@ -46,6 +46,12 @@ pub(crate) struct RemoteTarget {
     /// `None`: unknown, so that `decide` leaves the target out.
     pub(crate) price: Option<Price>,
     pub(crate) timeouts: Timeouts,
+    /// Plain HTTP to a public address is meant.
+    pub(crate) plain_http: bool,
+    /// The endpoint knows OpenAI's `/responses`.
+    pub(crate) responses_api: bool,
+    /// The endpoint knows `stream_options.include_usage`.
+    pub(crate) stream_usage: bool,
 }
 
 /// `None`: the provider client's own.
@@ -107,6 +113,9 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
             first_byte: reader.maybe("first_byte_timeout", Reader::duration),
             idle: reader.maybe("idle_timeout", Reader::duration),
         },
+        plain_http: reader.flag("plain_http"),
+        responses_api: reader.flag("responses_api"),
+        stream_usage: reader.maybe("stream_usage", Reader::flag).unwrap_or(true),
     }
 }
 

@@ -1,0 +1,98 @@
+//! Remote targets: from the config to backends.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use inshore_domain::{Clock, Target, TargetId};
+use inshore_providers::{Destination, Gate, Provider, ProviderKind, ProviderTarget, Secret, Timeouts};
+use inshore_runtime::Registered;
+use url::Url;
+
+use crate::config::{KeySource, RemoteTarget, TargetKind};
+use crate::environment::Environment;
+use crate::secrets::{self, Patience};
+
+/// Makes a backend for each target, and lets the gate reach those that the config permits: only these.
+pub(super) fn registered(
+    remotes: &[RemoteTarget],
+    gate: &Arc<Gate>,
+    clock: &Arc<dyn Clock>,
+    environment: &Environment,
+) -> Result<Vec<Registered>> {
+    let mut all = Vec::new();
+    let mut permitted: Vec<Destination> = Vec::new();
+    for remote in remotes {
+        let provider = provider(remote, gate, clock, environment);
+        let provider = provider.with_context(|| format!("the target `{}` cannot be used", remote.id))?;
+        if remote.permitted_up_to.is_some() {
+            permitted.push(provider.destination().clone());
+        }
+        let provider = Arc::new(provider);
+        all.push(Registered { target: Arc::clone(provider.target()), backend: provider.clone(), embedder: Some(provider) });
+    }
+    gate.declare_only(permitted);
+    Ok(all)
+}
+
+fn provider(
+    remote: &RemoteTarget,
+    gate: &Arc<Gate>,
+    clock: &Arc<dyn Clock>,
+    environment: &Environment,
+) -> Result<Provider> {
+    let base_url: Url = remote.base_url.parse().with_context(|| format!("`{}` is not an address", remote.base_url))?;
+    let destination = if remote.plain_http { Destination::of_plain(&base_url) } else { Destination::of(&base_url) }?;
+    let usual = Timeouts::default();
+    let options = ProviderTarget {
+        target: Arc::new(target(remote, destination.authority())),
+        kind: match remote.kind {
+            TargetKind::OpenAi => ProviderKind::OpenAiCompatible,
+            TargetKind::Anthropic => ProviderKind::Anthropic,
+        },
+        base_url,
+        plain_http: remote.plain_http,
+        key: key(remote, environment)?,
+        timeouts: Timeouts {
+            connect: remote.timeouts.connect.unwrap_or(usual.connect),
+            first_byte: remote.timeouts.first_byte.unwrap_or(usual.first_byte),
+            idle: remote.timeouts.idle.unwrap_or(usual.idle),
+        },
+        responses_api: remote.responses_api,
+        stream_usage: remote.stream_usage,
+    };
+    Ok(Provider::new(Arc::clone(gate), Arc::clone(clock), options)?)
+}
+
+fn target(remote: &RemoteTarget, authority: &str) -> Target {
+    Target {
+        id: TargetId(remote.id.clone()),
+        tier: remote.tier,
+        model: remote.model.clone(),
+        aliases: remote.aliases.clone(),
+        destination: Some(authority.to_owned()),
+        context_window: remote.context_window,
+        max_output: remote.max_output,
+        capabilities: remote.capabilities,
+        price: remote.price,
+        permitted_up_to: remote.permitted_up_to,
+    }
+}
+
+/// Finds the key. A target that is not permitted needs none, so that an example in the config is no error.
+fn key(remote: &RemoteTarget, environment: &Environment) -> Result<Option<Secret>> {
+    if remote.permitted_up_to.is_none() {
+        return Ok(None);
+    }
+    match &remote.key {
+        None => Ok(None),
+        Some(KeySource::Environment(name)) => {
+            let text = environment.text(name);
+            text.map(Secret::new).map(Some).ok_or_else(|| anyhow!("the environment variable `{name}` with its key is not set"))
+        }
+        Some(KeySource::Keyring(name)) => {
+            let secret = secrets::get(name, Patience::Start).context("its key cannot be read")?;
+            let secret = secret.ok_or_else(|| anyhow!("the keyring has no secret `{name}`; `inshore secret set {name}` keeps one"))?;
+            Ok(Some(Secret::new(secret.as_str())))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What is made at start, and how the parts are joined.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use inshore_api::{ApiOptions, AppToken, Limits, Listeners, Parts, Tokens};
+use inshore_domain::{Clock, TargetId};
+use inshore_engine::pool::DevicePool;
+use inshore_policy::Rules;
+use inshore_providers::{Gate, GateOptions};
+use inshore_runtime::{Registered, Runtime};
+use inshore_store::{Store, StoreOptions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::control::Steering;
+use super::{key, models, targets, tokens};
+use crate::catalogue::Catalogue;
+use crate::clock::SystemClock;
+use crate::config::{Config, Loaded, Server, UnixSocket};
+use crate::environment::Environment;
+use crate::paths::{Paths, private_folder};
+
+/// The parts of a running daemon.
+pub(super) struct Daemon {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) store: Store,
+    pub(super) runtime: Runtime,
+    pub(super) pool: DevicePool,
+    pub(super) stop: CancellationToken,
+    pub(super) begun: Instant,
+    tokens: Tokens,
+    gate: Arc<Gate>,
+    environment: Environment,
+    paths: Paths,
+    /// What is in force now.
+    config: Mutex<Config>,
+}
+
+/// Sockets that accept.
+pub(super) struct Sockets {
+    pub(super) open: Listeners,
+    pub(super) tcp_address: SocketAddr,
+    pub(super) unix_path: Option<PathBuf>,
+}
+
+impl Daemon {
+    /// Makes the parts, and opens the sockets last: whoever can connect is answered.
+    pub(super) async fn make(
+        paths: &Paths,
+        environment: &Environment,
+        loaded: &Loaded,
+        stop: CancellationToken,
+    ) -> Result<(Self, Sockets)> {
+        private_folder(&paths.data).with_context(|| format!("cannot make `{}`", paths.data.display()))?;
+        let config = &loaded.config;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = open_store(paths, config, environment)?;
+        let runtime = Runtime::new(Arc::clone(&clock), store.clone());
+        let pool = models::pool(&config.engine, paths, Arc::clone(&clock))?;
+        let daemon = Self {
+            begun: clock.monotonic(),
+            clock,
+            store,
+            runtime,
+            pool,
+            stop,
+            tokens: app_tokens(paths)?.into(),
+            gate: Arc::new(Gate::new(GateOptions::default())),
+            environment: environment.clone(),
+            paths: paths.clone(),
+            config: Mutex::new(config.clone()),
+        };
+        daemon.set_targets(config).await?;
+        let sockets = sockets(&config.server, paths).await?;
+        Ok((daemon, sockets))
+    }
+
+    /// Gives the runtime the targets that config and models folder say.
+    async fn set_targets(&self, config: &Config) -> Result<()> {
+        let catalogue = catalogue(config, &self.paths);
+        let listing = catalogue.list().context("cannot read the models folder")?;
+        for broken in &listing.broken {
+            tracing::warn!("a model is left out: {broken}");
+        }
+        let device = models::device_models(&listing.entries, &config.models.overrides);
+        let mut registered: Vec<Registered> = models::registered(&self.pool, device).await;
+        registered.extend(targets::registered(&config.targets, &self.gate, &self.clock, &self.environment)?);
+        self.runtime.set_targets(registered);
+        let default = TargetId(format!("device/{}", config.models.default));
+        self.runtime.set_rules(Rules { default_device: Some(default) });
+        Ok(())
+    }
+
+    /// Reads the models folder and the tokens again; the config stays.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        self.tokens.replace(app_tokens(&self.paths)?);
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.set_targets(&config).await
+    }
+
+    /// Reads config and models folder again. What is wrong is logged, and what was in force stays.
+    pub(super) async fn reload(&self, read: &(dyn Fn() -> Result<Loaded> + Send + Sync)) {
+        let config = match read() {
+            Ok(loaded) => loaded.config,
+            Err(error) => return tracing::error!("the config is not read again: {error:#}"),
+        };
+        match app_tokens(&self.paths) {
+            Ok(tokens) => self.tokens.replace(tokens),
+            Err(error) => tracing::error!("the tokens stay as they are: {error:#}"),
+        }
+        if let Err(error) = self.set_targets(&config).await {
+            return tracing::error!("the targets stay as they are: {error:#}");
+        }
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        tracing::info!("models and targets were read again; other settings count from the next start");
+    }
+
+    /// What the server puts on the wire.
+    pub(super) fn parts(self: &Arc<Self>) -> Parts {
+        Parts {
+            runtime: self.runtime.clone(),
+            store: self.store.clone(),
+            clock: Arc::clone(&self.clock),
+            control: Arc::new(Steering(Arc::clone(self))),
+        }
+    }
+
+    /// How the server behaves.
+    pub(super) fn api_options(&self, server: &Server) -> ApiOptions {
+        ApiOptions {
+            tokens: self.tokens.clone(),
+            allowed_hosts: server.allowed_hosts.clone(),
+            cors_origins: server.cors_origins.clone(),
+            limits: Limits {
+                body_bytes: usize::try_from(server.body_limit).unwrap_or(usize::MAX),
+                connections: usize::try_from(server.max_connections).unwrap_or(usize::MAX),
+                ..Limits::default()
+            },
+            ..ApiOptions::default()
+        }
+    }
+
+    /// Ends the parts in order: who uses before who is used.
+    pub(super) async fn end(&self) {
+        self.runtime.shutdown().await;
+        self.pool.shutdown().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!("the database did not close well: {error}");
+        }
+    }
+}
+
+/// The models folder that a config names.
+pub(super) fn catalogue(config: &Config, paths: &Paths) -> Catalogue {
+    Catalogue::new(config.models.dir.clone().unwrap_or_else(|| paths.models()), config.models.builtin)
+}
+
+fn app_tokens(paths: &Paths) -> Result<Vec<AppToken>> {
+    Ok(tokens::all(paths)?.iter().map(|(app, token)| AppToken::new(app.as_str(), token)).collect())
+}
+
+fn open_store(paths: &Paths, config: &Config, environment: &Environment) -> Result<Store> {
+    let key = key::find_or_make(paths, config.store.key, environment)?;
+    let opened = Store::open(StoreOptions::new(paths.database(), key));
+    opened.with_context(|| format!("cannot open the database `{}`", paths.database().display()))
+}
+
+async fn sockets(server: &Server, paths: &Paths) -> Result<Sockets> {
+    let tcp = TcpListener::bind(server.listen).await;
+    let tcp = tcp.with_context(|| format!("cannot listen on {}; choose another address with `server.listen`", server.listen))?;
+    let tcp_address = tcp.local_addr().context("cannot find the own address")?;
+    #[cfg(unix)]
+    {
+        let (unix, unix_path) = match unix_path(server, paths) {
+            Some(path) => {
+                let folder = path.parent().map_or(Ok(()), private_folder);
+                folder.with_context(|| format!("cannot make the folder of `{}`", path.display()))?;
+                let listener = Listeners::bind_unix(&path).await;
+                (Some(listener.with_context(|| format!("cannot listen on `{}`", path.display()))?), Some(path))
+            }
+            None => (None, None),
+        };
+        Ok(Sockets { open: Listeners { tcp: vec![tcp], unix }, tcp_address, unix_path })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (paths, &server.unix_socket);
+        Ok(Sockets { open: Listeners { tcp: vec![tcp] }, tcp_address, unix_path: None })
+    }
+}
+
+#[cfg(unix)]
+fn unix_path(server: &Server, paths: &Paths) -> Option<PathBuf> {
+    match &server.unix_socket {
+        UnixSocket::Off => None,
+        UnixSocket::At(path) => Some(path.clone()),
+        UnixSocket::Auto => {
+            let path = paths.unix_socket();
+            if path.is_none() {
+                tracing::warn!("no Unix socket: its path below `{}` would be too long", paths.runtime.display());
+            }
+            path
+        }
+    }
+}

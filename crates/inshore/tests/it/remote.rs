@@ -1,0 +1,52 @@
+//! Remote targets: closed unless the config opens them, and every byte in the receipt.
+
+use inshore_sim::Turn;
+use inshore_sim::openai::{Options, Server};
+
+use crate::home::Home;
+
+fn config(base_url: &str, permit: bool) -> String {
+    format!(
+        "[[targets]]\nid = \"studio\"\ntier = \"edge\"\nbase_url = \"{base_url}\"\nmodel = \"m\"\nfree = true\npermit = {permit}\n\
+         key = {{ env = \"STUDIO_KEY\" }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_sent_to_a_target_until_the_config_permits_it() {
+    let options = Options { models: vec!["m".to_owned()], key: Some("sk-test".to_owned()), ..Options::default() };
+    let server = Server::start(options, Turn::text("Hello from the edge")).await.unwrap();
+    let base_url = server.base_url();
+    let closed = base_url.clone();
+    tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        home.config(&config(&closed, false));
+        let done = home.run(["ask", "--model", "studio", "Hello"]);
+        assert_ne!(done.code, Some(0));
+        assert!(done.err.contains("permit"), "{}", done.err);
+    })
+    .await
+    .unwrap();
+    assert_eq!(server.stats().accepted, 0, "a target that is not permitted was called");
+
+    tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        home.config(&config(&base_url, true));
+        let missing = home.run(["ask", "--model", "studio", "Hello"]);
+        assert!(missing.err.contains("`STUDIO_KEY`"), "{}", missing.err);
+        let mut ask = home.command(["ask", "--model", "studio", "Hello"]);
+        let output = ask.env("STUDIO_KEY", "sk-test").output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "Hello from the edge", "{err}");
+        let receipt = home.last_receipt();
+        assert_eq!(receipt["tier"], "edge");
+        assert!(receipt["bytes_out"].as_u64().unwrap() > 0);
+        assert!(!receipt.to_string().contains("sk-test"));
+        let restricted = home.run(["ask", "--model", "studio", "--sensitivity", "restricted", "Hello"]);
+        assert_ne!(restricted.code, Some(0));
+        assert_eq!(home.last_receipt()["bytes_out"], 0);
+    })
+    .await
+    .unwrap();
+    assert!(server.stats().accepted > 0);
+}
