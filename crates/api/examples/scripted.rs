@@ -8,7 +8,7 @@ mod scripted;
 
 use inshore_api::{ApiOptions, AppToken, Listeners, serve};
 use inshore_domain::event::Delta;
-use inshore_domain::request::{ToolChoice, Task};
+use inshore_domain::request::{Task, ToolChoice};
 use inshore_domain::{Call, FinishReason};
 use scripted::{Scripted, daemon, delta, finished, text, usage};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,8 @@ async fn main() -> std::io::Result<()> {
     {
         println!("INSHORE_BASE_URL=http://{address} INSHORE_TOKEN=secret INSHORE_MODEL=tiny");
     }
-    let options = ApiOptions { tokens: vec![AppToken::new("example", "secret")].into(), ..ApiOptions::default() };
+    let options =
+        ApiOptions { tokens: vec![AppToken::new("example", "secret")].into(), ..ApiOptions::default() };
     let listeners = Listeners { tcp: vec![listener], ..Listeners::default() };
     serve(listeners, daemon.parts, options, CancellationToken::new()).await
 }

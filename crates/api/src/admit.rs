@@ -51,7 +51,8 @@ pub(crate) fn admit(
     }
     said.read_headers(headers)?;
     let user = said.user.or(asked.user.map(|user| name("user", &user, USER_CHARS)).transpose()?);
-    let trace = headers.get("traceparent").and_then(|header| TraceId::from_traceparent(header.to_str().ok()?));
+    let trace =
+        headers.get("traceparent").and_then(|header| TraceId::from_traceparent(header.to_str().ok()?));
     Ok(Request {
         id: caller.id,
         trace: trace.unwrap_or_else(|| TraceId::new(app.parts.clock.random())),
@@ -106,8 +107,9 @@ impl Said {
             "user" => self.user = Some(name(field, text, USER_CHARS)?),
             "profile" => self.hints.profile = profile(field, text)?,
             "sensitivity" => {
-                let said: Sensitivity =
-                    text.parse().map_err(|error| Fault::value(field, format!("`{field}` is wrong: {error}")))?;
+                let said: Sensitivity = text
+                    .parse()
+                    .map_err(|error| Fault::value(field, format!("`{field}` is wrong: {error}")))?;
                 self.hints.sensitivity = self.hints.sensitivity.max(Some(said));
             }
             "latency-ms" => {
@@ -188,7 +190,8 @@ mod tests {
     #[test]
     fn hints_come_from_headers_and_metadata() {
         let metadata = r#"{"inshore_feature":"subject-line","inshore_latency_ms":250,"inshore_user":"ann","ticket":{"x":1}}"#;
-        let found = said(&[("x-inshore-profile", "batch"), ("x-inshore-user", "bob")], metadata).expect("good hints");
+        let found =
+            said(&[("x-inshore-profile", "batch"), ("x-inshore-user", "bob")], metadata).expect("good hints");
         assert_eq!(found.hints.feature.as_deref(), Some("subject-line"));
         assert_eq!(found.hints.latency_budget, Some(Duration::from_millis(250)));
         assert_eq!((found.hints.profile, found.user.as_deref()), (Profile::Batch, Some("bob")));
@@ -216,7 +219,9 @@ mod tests {
             let fault = said(&[(header, value)], "{}").err().expect("refused");
             assert_eq!(fault.param.as_deref(), Some(header), "{value}");
         }
-        for metadata in [r#"{"inshore_profile":"now"}"#, r#"{"inshore_user":[]}"#, r#"{"inshore_x":"y"}"#, "[]", "\"x\""] {
+        for metadata in
+            [r#"{"inshore_profile":"now"}"#, r#"{"inshore_user":[]}"#, r#"{"inshore_x":"y"}"#, "[]", "\"x\""]
+        {
             let fault = said(&[], metadata).err().expect("refused");
             assert!(fault.param.as_deref().is_some_and(|param| param.starts_with("metadata")), "{metadata}");
         }

@@ -306,7 +306,10 @@ impl One {
                 length
             }
             Delta::ToolArguments { call, fragment } => {
-                let call = self.calls.get_mut(call as usize).ok_or_else(|| protocol("arguments without a tool call"))?;
+                let call = self
+                    .calls
+                    .get_mut(call as usize)
+                    .ok_or_else(|| protocol("arguments without a tool call"))?;
                 call.arguments.push_str(&fragment);
                 fragment.len()
             }

@@ -59,7 +59,8 @@ pub(crate) async fn read(app: &Arc<App>, headers: &HeaderMap, body: Body) -> Res
         let message = format!("`content-encoding: {encoding}` is not supported: send the body as it is");
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message));
     }
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > limits.body_bytes as u64) {
         return Err(too_large(limits.body_bytes));
     }
@@ -80,7 +81,11 @@ async fn collect(app: &Arc<App>, body: Body, declared: u64) -> Result<Received, 
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(Fault::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body ended too early or is malformed"));
+            return Err(Fault::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete_body",
+                "the body ended too early or is malformed",
+            ));
         };
         let Ok(piece) = frame.into_data() else { continue };
         if share.bytes + piece.len() > limit {
@@ -93,7 +98,9 @@ async fn collect(app: &Arc<App>, body: Body, declared: u64) -> Result<Received, 
         }
         if rest.is_empty() {
             // Only what has come is reserved at once: the declared length is a claim.
-            rest.reserve(usize::try_from(declared).unwrap_or(0).min(4 * first.len()).max(first.len() + piece.len()));
+            rest.reserve(
+                usize::try_from(declared).unwrap_or(0).min(4 * first.len()).max(first.len() + piece.len()),
+            );
             rest.extend_from_slice(&first);
         }
         rest.extend_from_slice(&piece);

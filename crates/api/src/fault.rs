@@ -191,7 +191,10 @@ impl Fault {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some(delay) = self.retry_after {
             // Whole seconds, never 0: a delay that rounds to nothing would be a busy loop.
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_millis().div_ceil(1000).max(1) as u64));
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(delay.as_millis().div_ceil(1000).max(1) as u64),
+            );
         }
         if self.final_ {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
@@ -237,7 +240,9 @@ impl From<RunError> for Fault {
 fn status_of(error: &RunError) -> (StatusCode, bool) {
     match &error.kind {
         RunErrorKind::UnknownModel => (StatusCode::NOT_FOUND, false),
-        RunErrorKind::NoTarget => (error.decision.as_deref().map_or(StatusCode::FORBIDDEN, no_target_status), false),
+        RunErrorKind::NoTarget => {
+            (error.decision.as_deref().map_or(StatusCode::FORBIDDEN, no_target_status), false)
+        }
         RunErrorKind::Store => (StatusCode::INTERNAL_SERVER_ERROR, false),
         RunErrorKind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, false),
         RunErrorKind::Backend(kind) => backend_status(kind),
@@ -247,7 +252,9 @@ fn status_of(error: &RunError) -> (StatusCode, bool) {
 fn backend_status(kind: &BackendErrorKind) -> (StatusCode, bool) {
     use BackendErrorKind as Kind;
     match kind {
-        Kind::InvalidRequest { .. } | Kind::ContextExceeded { .. } | Kind::Unsupported => (StatusCode::BAD_REQUEST, false),
+        Kind::InvalidRequest { .. } | Kind::ContextExceeded { .. } | Kind::Unsupported => {
+            (StatusCode::BAD_REQUEST, false)
+        }
         Kind::ModelNotFound => (StatusCode::NOT_FOUND, false),
         Kind::ModelUnusable => (StatusCode::INTERNAL_SERVER_ERROR, true),
         // The caller's own token was fine; it is the daemon's key that the provider refused.

@@ -111,8 +111,12 @@ impl Gate {
             return Ok(Some(origin.clone()));
         }
         let shown = shown(origin);
-        Err(Fault::new(StatusCode::FORBIDDEN, "origin_not_allowed", format!("pages from `{shown}` may not call this server"))
-            .hint("add the origin to `server.cors_origins` if you trust it"))
+        Err(Fault::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            format!("pages from `{shown}` may not call this server"),
+        )
+        .hint("add the origin to `server.cors_origins` if you trust it"))
     }
 
     fn check_host(&self, request: &Request<Incoming>) -> Result<(), Fault> {
@@ -137,9 +141,12 @@ impl Gate {
         let Ok(host) = std::str::from_utf8(host) else { return false };
         let name = without_port(host);
         LOOPBACK.iter().any(|loopback| name.eq_ignore_ascii_case(loopback))
-            || self.app.options.allowed_hosts.iter().any(|allowed| {
-                name.eq_ignore_ascii_case(allowed) || host.eq_ignore_ascii_case(allowed)
-            })
+            || self
+                .app
+                .options
+                .allowed_hosts
+                .iter()
+                .any(|allowed| name.eq_ignore_ascii_case(allowed) || host.eq_ignore_ascii_case(allowed))
     }
 
     /// The health routes, which need no token: they tell nothing but whether the daemon is there.
@@ -181,8 +188,12 @@ impl Gate {
                 .hint("`inshore token` prints the token of this installation"));
         };
         self.app.options.tokens.app_of(presented).ok_or_else(|| {
-            Fault::new(StatusCode::UNAUTHORIZED, "invalid_api_key", "the token is not one of this installation's")
-                .hint("`inshore token` prints the token of this installation")
+            Fault::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_api_key",
+                "the token is not one of this installation's",
+            )
+            .hint("`inshore token` prints the token of this installation")
         })
     }
 }
@@ -206,7 +217,8 @@ fn shown(value: &HeaderValue) -> String {
 }
 
 fn is_preflight(request: &Request<Incoming>) -> bool {
-    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn preflight(_origin: &HeaderValue) -> Response {
@@ -230,8 +242,7 @@ fn preflight(_origin: &HeaderValue) -> Response {
 fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
-    const EXPOSED: &str =
-        "x-request-id, request-id, x-inshore-receipt, x-inshore-target, x-inshore-tier, retry-after, x-should-retry";
+    const EXPOSED: &str = "x-request-id, request-id, x-inshore-receipt, x-inshore-target, x-inshore-tier, retry-after, x-should-retry";
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 

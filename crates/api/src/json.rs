@@ -8,7 +8,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use http::StatusCode;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use crate::fault::Fault;
@@ -53,7 +55,11 @@ fn explain<'a, T: Deserialize<'a>>(text: &'a str, first: serde_json::Error) -> F
     let named = message.split('`').nth(1).unwrap_or_default();
     if message.starts_with("unknown field") {
         let field = joined(&path, named);
-        return Fault::field(&field, "unknown_parameter", format!("`{field}` is not a field that is known here"));
+        return Fault::field(
+            &field,
+            "unknown_parameter",
+            format!("`{field}` is not a field that is known here"),
+        );
     }
     if message.starts_with("missing field") {
         let field = joined(&path, named);
@@ -62,7 +68,9 @@ fn explain<'a, T: Deserialize<'a>>(text: &'a str, first: serde_json::Error) -> F
     let field = if path.is_empty() { "the body".to_owned() } else { format!("`{path}`") };
     let (code, message) = if let Some(why) = message.strip_prefix(REFUSED) {
         ("unsupported_parameter", format!("{field} {REFUSED}{why}"))
-    } else if let Some((_, expected)) = message.split_once("`, expected ").filter(|_| message.starts_with("unknown variant")) {
+    } else if let Some((_, expected)) =
+        message.split_once("`, expected ").filter(|_| message.starts_with("unknown variant"))
+    {
         ("unsupported_value", format!("{field} cannot be `{named}` here: expected {expected}"))
     } else {
         ("invalid_type", format!("{field} is wrong: {}", plain_words(&message)))
@@ -213,7 +221,10 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
 }
 
 /// Reads an object key by key with a function, for objects of which only some keys matter.
-pub(crate) fn each_key(object: &RawValue, mut take: impl FnMut(&str, &RawValue)) -> Result<(), serde_json::Error> {
+pub(crate) fn each_key(
+    object: &RawValue,
+    mut take: impl FnMut(&str, &RawValue),
+) -> Result<(), serde_json::Error> {
     struct Keys<F>(F);
     impl<'de, F: FnMut(&str, &RawValue)> Visitor<'de> for Keys<F> {
         type Value = ();
@@ -258,7 +269,10 @@ impl<'de> DeserializeSeed<'de> for Borrowed {
 pub(crate) fn schema(field: &str, schema: &RawValue) -> Result<inshore_domain::request::Json, Fault> {
     let text = schema.get();
     if !text.starts_with('{') {
-        return Err(Fault::value(field, format!("`{field}` is wrong: expected a JSON schema, which is an object")));
+        return Err(Fault::value(
+            field,
+            format!("`{field}` is wrong: expected a JSON schema, which is an object"),
+        ));
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
@@ -338,9 +352,24 @@ mod tests {
             Some("audio"),
             "`audio` cannot be honoured by this server",
         );
-        check(r#"{"model":"m","inner":[{"n":1},{"n":300}]}"#, "invalid_type", Some("inner[1].n"), "`inner[1].n` is wrong");
-        check(r#"{"model":"m","inner":[{"n":1,"m":2}]}"#, "unknown_parameter", Some("inner[0].m"), "`inner[0].m` is not");
-        check(r#"{"model":"m","inner":[{}]}"#, "missing_required_parameter", Some("inner[0].n"), "`inner[0].n` is missing");
+        check(
+            r#"{"model":"m","inner":[{"n":1},{"n":300}]}"#,
+            "invalid_type",
+            Some("inner[1].n"),
+            "`inner[1].n` is wrong",
+        );
+        check(
+            r#"{"model":"m","inner":[{"n":1,"m":2}]}"#,
+            "unknown_parameter",
+            Some("inner[0].m"),
+            "`inner[0].m` is not",
+        );
+        check(
+            r#"{"model":"m","inner":[{}]}"#,
+            "missing_required_parameter",
+            Some("inner[0].n"),
+            "`inner[0].n` is missing",
+        );
         check("[]", "invalid_type", None, "the body is wrong: expected an object");
         check("7", "invalid_type", None, "the body is wrong: invalid type");
     }

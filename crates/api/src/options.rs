@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn a_token_does_not_print() {
-        let options = ApiOptions { tokens: vec![AppToken::new("mail", "s3cret")].into(), ..ApiOptions::default() };
+        let options =
+            ApiOptions { tokens: vec![AppToken::new("mail", "s3cret")].into(), ..ApiOptions::default() };
         let shown = format!("{options:?}");
         assert!(shown.contains("mail") && !shown.contains("s3cret"), "{shown}");
     }

@@ -33,11 +33,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 async fn unknown(Extension(caller): Extension<Caller>, method: Method, uri: Uri) -> Response {
     let path: String = uri.path().chars().take(128).collect();
-    Fault::not_found("unknown_url", format!("there is no `{method} {path}` here")).respond(caller.shape, &caller.id.to_string())
+    Fault::not_found("unknown_url", format!("there is no `{method} {path}` here"))
+        .respond(caller.shape, &caller.id.to_string())
 }
 
 async fn wrong_method(Extension(caller): Extension<Caller>, method: Method, uri: Uri) -> Response {
     let path: String = uri.path().chars().take(128).collect();
     let message = format!("`{path}` does not take `{method}`");
-    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).respond(caller.shape, &caller.id.to_string())
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        .respond(caller.shape, &caller.id.to_string())
 }

@@ -27,7 +27,9 @@ impl Stamp {
     fn stop(&self, reason: FinishReason) -> Stop<'_> {
         let (stop_reason, stop_sequence) = match reason {
             FinishReason::Stop => ("end_turn", None),
-            FinishReason::StopText(place) => ("stop_sequence", self.stops.get(place as usize).map(String::as_str)),
+            FinishReason::StopText(place) => {
+                ("stop_sequence", self.stops.get(place as usize).map(String::as_str))
+            }
             FinishReason::Length => ("max_tokens", None),
             FinishReason::ToolCalls => ("tool_use", None),
             FinishReason::ContentFilter => ("refusal", None),
@@ -56,7 +58,15 @@ struct Message<'a> {
 }
 
 fn message<'a>(stamp: &'a Stamp, content: Vec<Block<'a>>, stop: Stop<'a>, usage: Usage) -> Message<'a> {
-    Message { id: &stamp.id, kind: "message", role: "assistant", model: &stamp.model, content, stop, usage: usage.into() }
+    Message {
+        id: &stamp.id,
+        kind: "message",
+        role: "assistant",
+        model: &stamp.model,
+        content,
+        stop,
+        usage: usage.into(),
+    }
 }
 
 #[derive(Serialize)]
@@ -73,7 +83,9 @@ enum Block<'a> {
 enum Input<'a> {
     Object(&'a RawValue),
     /// A model that is not held to a schema may write anything; the caller gets it as it is, under a name that says so.
-    Malformed { malformed_arguments: &'a str },
+    Malformed {
+        malformed_arguments: &'a str,
+    },
     Empty {},
 }
 
@@ -182,7 +194,15 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(stamp: Stamp) -> Self {
-        Self { stamp, begun: false, open: None, index: 0, usage: Usage::default(), reason: None, broken: None }
+        Self {
+            stamp,
+            begun: false,
+            open: None,
+            index: 0,
+            usage: Usage::default(),
+            reason: None,
+            broken: None,
+        }
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {

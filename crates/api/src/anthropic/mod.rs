@@ -48,8 +48,14 @@ async fn answer_messages(
     let (user, metadata) = (wire.end_user()?, wire.metadata);
     let (model, chat) = wire.chat()?;
     let stops = chat.sampling.stop.clone();
-    let asked =
-        Asked { model, task: Task::Chat(chat), stream: streamed, dialect: Dialect::AnthropicMessages, metadata, user };
+    let asked = Asked {
+        model,
+        task: Task::Chat(chat),
+        stream: streamed,
+        dialect: Dialect::AnthropicMessages,
+        metadata,
+        user,
+    };
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let answer = app.parts.runtime.run(request).await?;
     let stamp = answer::Stamp::new(caller, answer.model.clone(), stops);
@@ -75,7 +81,12 @@ struct Count {
     input_tokens: u32,
 }
 
-async fn answer_count(app: &Arc<App>, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+async fn answer_count(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
     let received = body::read(app, headers, body).await?;
     let wire: CountRequest<'_> = json::parse(&received.bytes)?;
     let (model, chat) = wire.chat()?;

@@ -2,7 +2,9 @@
 //!
 //! Source: Anthropic API reference, "Create a Message", "Count tokens in a Message", "Prompt caching".
 
-use inshore_domain::request::{Chat, Message, OutputFormat, Part, Role, Sampling, Tool, ToolCall, ToolChoice};
+use inshore_domain::request::{
+    Chat, Message, OutputFormat, Part, Role, Sampling, Tool, ToolCall, ToolChoice,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -291,7 +293,11 @@ impl MessagesRequest<'_> {
         let Some(metadata) = self.metadata else { return Ok(None) };
         let read = serde_json::from_str::<Metadata>(metadata.get());
         read.map(|metadata| metadata.user_id).map_err(|_| {
-            Fault::field("metadata", "invalid_type", "`metadata` is wrong: expected an object, `user_id` in it a string")
+            Fault::field(
+                "metadata",
+                "invalid_type",
+                "`metadata` is wrong: expected an object, `user_id` in it a string",
+            )
         })
     }
 
@@ -300,8 +306,13 @@ impl MessagesRequest<'_> {
         within("max_tokens", Some(self.max_tokens), 1, u32::MAX)?;
         if let Some(thinking) = &self.thinking {
             let budget = thinking.budget_tokens;
-            if thinking.kind == ThinkingKind::Enabled && budget.is_some_and(|budget| budget >= self.max_tokens) {
-                return Err(Fault::value("thinking.budget_tokens", "`thinking.budget_tokens` must be less than `max_tokens`"));
+            if thinking.kind == ThinkingKind::Enabled
+                && budget.is_some_and(|budget| budget >= self.max_tokens)
+            {
+                return Err(Fault::value(
+                    "thinking.budget_tokens",
+                    "`thinking.budget_tokens` must be less than `max_tokens`",
+                ));
             }
         }
         let sampling = Sampling {
@@ -348,8 +359,11 @@ fn conversation(
         return Err(Fault::value("messages", format!("`messages` must hold 1 to {MESSAGES} messages")));
     }
     if messages.last().is_some_and(|message| message.role == WireRole::Assistant) {
-        return Err(Fault::unsupported("messages", "the last message must be the user's: an answer cannot be begun for the model")
-            .hint("ask for a form of the answer with `output_config.format` or a stop sequence instead"));
+        return Err(Fault::unsupported(
+            "messages",
+            "the last message must be the user's: an answer cannot be begun for the model",
+        )
+        .hint("ask for a form of the answer with `output_config.format` or a stop sequence instead"));
     }
     let mut built = Built::default();
     if let Some(system) = system {
@@ -364,7 +378,8 @@ fn conversation(
     for (place, message) in messages.into_iter().enumerate() {
         built.message(place, message)?;
     }
-    let parallel = choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|disabled| !disabled);
+    let parallel =
+        choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).map(|disabled| !disabled);
     Ok(Chat {
         tool_choice: choice_of(choice, &tools)?,
         parallel_tool_calls: parallel,
@@ -554,7 +569,8 @@ impl Block<'_> {
             None => Vec::new(),
             Some(TextOr::Text(text)) => vec![Part::Text(text)],
             Some(TextOr::List(blocks)) => {
-                let part = |(place, block): (usize, Block<'_>)| block.part(&format!("{field}.content[{place}]"));
+                let part =
+                    |(place, block): (usize, Block<'_>)| block.part(&format!("{field}.content[{place}]"));
                 blocks.into_iter().enumerate().map(part).collect::<Result<_, _>>()?
             }
         };

@@ -105,11 +105,10 @@ pub(crate) async fn receipt(
     Path(id): Path<String>,
 ) -> Response {
     let found = async {
-        let id: ReceiptId =
-            id.parse().map_err(|error| Fault::value("id", format!("{error}")))?;
+        let id: ReceiptId = id.parse().map_err(|error| Fault::value("id", format!("{error}")))?;
         let receipt = app.parts.store.receipt(id).await.map_err(|error| store_failed(&error))?;
-        let receipt =
-            receipt.ok_or_else(|| Fault::not_found("receipt_not_found", format!("there is no receipt `{id}`")))?;
+        let receipt = receipt
+            .ok_or_else(|| Fault::not_found("receipt_not_found", format!("there is no receipt `{id}`")))?;
         Ok(plain(json(&receipt::Wire::from(&receipt))))
     };
     settled(&caller, found.await)
@@ -144,9 +143,10 @@ fn limit(query: &str) -> Result<u32, Fault> {
             let message = format!("`{name}` is not a parameter that is known here");
             return Err(Fault::field(name, "unknown_parameter", message).hint("known is limit"));
         }
-        limit = value.parse().ok().filter(|limit| (1..=RECEIPTS).contains(limit)).ok_or_else(|| {
-            Fault::value("limit", format!("`limit` must be a number from 1 to {RECEIPTS}"))
-        })?;
+        limit =
+            value.parse().ok().filter(|limit| (1..=RECEIPTS).contains(limit)).ok_or_else(|| {
+                Fault::value("limit", format!("`limit` must be a number from 1 to {RECEIPTS}"))
+            })?;
     }
     Ok(limit)
 }

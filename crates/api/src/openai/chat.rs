@@ -322,7 +322,9 @@ impl ChatRequest<'_> {
         let top = within("top_logprobs", self.top_logprobs, 0, TOP_LOGPROBS)?;
         match (self.logprobs.unwrap_or(false), top) {
             (true, top) => Ok(Some(top.unwrap_or(0))),
-            (false, Some(1..)) => Err(Fault::value("top_logprobs", "`top_logprobs` needs `logprobs` to be true")),
+            (false, Some(1..)) => {
+                Err(Fault::value("top_logprobs", "`top_logprobs` needs `logprobs` to be true"))
+            }
             (false, _) => Ok(None),
         }
     }
@@ -332,7 +334,10 @@ impl ChatRequest<'_> {
         match modalities.iter().find(|modality| *modality != "text") {
             Some(other) => {
                 let other: String = other.chars().take(64).collect();
-                Err(Fault::unsupported("modalities", format!("`modalities` cannot hold `{other}`: only text is made")))
+                Err(Fault::unsupported(
+                    "modalities",
+                    format!("`modalities` cannot hold `{other}`: only text is made"),
+                ))
             }
             None => Ok(()),
         }
@@ -415,7 +420,10 @@ pub(crate) fn checked_choice(choice: ToolChoice, tools: &[Tool]) -> Result<ToolC
         }
         ToolChoice::Function(name) if !tools.iter().any(|tool| tool.name == *name) => {
             let shown: String = name.chars().take(128).collect();
-            Err(Fault::value("tool_choice", format!("`tool_choice` names `{shown}`, which `tools` does not hold")))
+            Err(Fault::value(
+                "tool_choice",
+                format!("`tool_choice` names `{shown}`, which `tools` does not hold"),
+            ))
         }
         _ => Ok(choice),
     }
@@ -449,7 +457,10 @@ impl WireMessage {
         let field = |name: &str| format!("messages[{place}].{name}");
         let calls = self.tool_calls.unwrap_or_default();
         if !calls.is_empty() && role != Role::Assistant {
-            return Err(Fault::value(field("tool_calls"), "only an assistant's message may hold `tool_calls`"));
+            return Err(Fault::value(
+                field("tool_calls"),
+                "only an assistant's message may hold `tool_calls`",
+            ));
         }
         if role == Role::Tool && self.tool_call_id.is_none() {
             let field = field("tool_call_id");
@@ -473,7 +484,11 @@ impl WireMessage {
         }
         let tool_calls = calls
             .into_iter()
-            .map(|call| ToolCall { id: call.id, name: call.function.name, arguments: call.function.arguments })
+            .map(|call| ToolCall {
+                id: call.id,
+                name: call.function.name,
+                arguments: call.function.arguments,
+            })
             .collect();
         Ok(Message { role, content, tool_calls, tool_call_id: self.tool_call_id, name: self.name })
     }

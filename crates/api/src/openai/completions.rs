@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chat::usage_wanted;
 use super::fields::{self, Drawn, Pin, StreamOptions, sampled_request};
-use super::shapes::{Stamp, WireUsage, finite, finish_word, lossy};
+use super::shapes::{Stamp, WireUsage, finish_word, finite, lossy};
 use crate::answer::{Collected, Encode, One, data};
 use crate::fault::{Fault, json};
 use crate::json::{Pairs, TextOr, within};
@@ -151,7 +151,10 @@ impl CompletionRequest<'_> {
         sampling.max_tokens = Some(most.unwrap_or(DEFAULT_MAX_TOKENS));
         sampling.logprobs = within("logprobs", self.logprobs, 0, TOP_LOGPROBS)?;
         if self.best_of.is_some_and(|best_of| best_of != sampling.n) {
-            return Err(Fault::unsupported("best_of", "`best_of` must equal `n`: all answers made are given"));
+            return Err(Fault::unsupported(
+                "best_of",
+                "`best_of` must equal `n`: all answers made are given",
+            ));
         }
         if self.suffix.is_some() && echo {
             return Err(Fault::value("echo", "`echo` cannot be combined with `suffix`"));

@@ -51,7 +51,12 @@ pub(crate) async fn chat(
     settled(&caller, outcome)
 }
 
-async fn answer_chat(app: &Arc<App>, caller: &Caller, headers: &HeaderMap, body: Body) -> Result<Response, Fault> {
+async fn answer_chat(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
     let received = body::read(app, headers, body).await?;
     let mut wire: chat::ChatRequest<'_> = json::parse(&received.bytes)?;
     let include_usage = wire.include_usage()?;
@@ -232,7 +237,10 @@ pub fn check_responses(body: &[u8]) -> Result<(), (u16, String)> {
 
 /// Whether a body would be admitted to `POST /v1/embeddings`; the status and message where not.
 pub fn check_embeddings(body: &[u8]) -> Result<(), (u16, String)> {
-    checked(json::parse::<embeddings::EmbeddingRequest<'_>>(body).and_then(embeddings::EmbeddingRequest::embedding))
+    checked(
+        json::parse::<embeddings::EmbeddingRequest<'_>>(body)
+            .and_then(embeddings::EmbeddingRequest::embedding),
+    )
 }
 
 pub(crate) fn checked<T>(outcome: Result<T, Fault>) -> Result<(), (u16, String)> {

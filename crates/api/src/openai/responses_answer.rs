@@ -131,7 +131,10 @@ pub(super) struct Response<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-fn object_or_empty<S: serde::Serializer>(metadata: &Option<&RawValue>, serializer: S) -> Result<S::Ok, S::Error> {
+fn object_or_empty<S: serde::Serializer>(
+    metadata: &Option<&RawValue>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match metadata {
         Some(metadata) => metadata.serialize(serializer),
         None => serializer.collect_map(std::iter::empty::<((), ())>()),
@@ -293,7 +296,13 @@ fn items(head: &Head, one: One, reason: FinishReason) -> Vec<Item> {
     }
     for call in one.calls {
         let id = head.item_id("fc_", items.len());
-        items.push(Item::FunctionCall { id, status, arguments: call.arguments, call_id: call.id, name: call.name });
+        items.push(Item::FunctionCall {
+            id,
+            status,
+            arguments: call.arguments,
+            call_id: call.id,
+            name: call.name,
+        });
     }
     items
 }

@@ -120,7 +120,9 @@ impl Events {
         let same = match (&self.open, &kind) {
             (Some(Open { kind: Kind::Reasoning, .. }), Kind::Reasoning)
             | (Some(Open { kind: Kind::Message, .. }), Kind::Message) => true,
-            (Some(Open { kind: Kind::Call { place, .. }, .. }), Kind::Call { place: other, .. }) => place == other,
+            (Some(Open { kind: Kind::Call { place, .. }, .. }), Kind::Call { place: other, .. }) => {
+                place == other
+            }
             _ => false,
         };
         if same {
@@ -155,9 +157,10 @@ impl Events {
         let of = OfText { item_id: &open.id, output_index, delta: Some(piece), ..OfText::default() };
         let (kind, of) = match open.kind {
             Kind::Reasoning => ("response.reasoning_text.delta", OfText { content_index: Some(0), ..of }),
-            Kind::Message => {
-                ("response.output_text.delta", OfText { content_index: Some(0), logprobs: Some(&tokens), ..of })
-            }
+            Kind::Message => (
+                "response.output_text.delta",
+                OfText { content_index: Some(0), logprobs: Some(&tokens), ..of },
+            ),
             Kind::Call { .. } => ("response.function_call_arguments.delta", of),
         };
         emit(&mut self.sequence, kind, of, out);
@@ -177,7 +180,13 @@ impl Events {
                 emit(&mut self.sequence, "response.output_text.done", text, out);
             }
             Kind::Call { name, .. } => {
-                let call = OfText { content_index: None, text: None, name: Some(name), arguments: Some(&open.text), ..text };
+                let call = OfText {
+                    content_index: None,
+                    text: None,
+                    name: Some(name),
+                    arguments: Some(&open.text),
+                    ..text
+                };
                 emit(&mut self.sequence, "response.function_call_arguments.done", call, out);
             }
         }
@@ -225,7 +234,9 @@ impl Open {
     fn item(&self, status: &'static str) -> Item {
         let id = self.id.clone();
         match &self.kind {
-            Kind::Reasoning => Item::Reasoning { id, summary: [], content: self.part().into_iter().collect(), status },
+            Kind::Reasoning => {
+                Item::Reasoning { id, summary: [], content: self.part().into_iter().collect(), status }
+            }
             Kind::Message => {
                 Item::Message { id, status, role: "assistant", content: self.part().into_iter().collect() }
             }
@@ -286,8 +297,7 @@ impl Encode for Events {
         let reason = self.reason.unwrap_or(FinishReason::Stop);
         let output = std::mem::take(&mut self.output);
         let state = State::ended(reason, &output, self.usage);
-        let kind =
-            if state.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
+        let kind = if state.incomplete.is_some() { "response.incomplete" } else { "response.completed" };
         self.last(kind, state, out);
     }
 }

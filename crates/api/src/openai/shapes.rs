@@ -38,7 +38,8 @@ pub(crate) fn tail(id: RequestId) -> String {
 fn fingerprint(target: &Target) -> String {
     // FNV-1a, 64 bits: a name, not a secret.
     let bytes = target.id.0.bytes().chain(target.model.bytes()).chain(env!("CARGO_PKG_VERSION").bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     format!("fp_{:010x}", hash & 0xff_ffff_ffff)
 }
 
@@ -110,7 +111,11 @@ struct WireTop {
 
 impl From<TokenLogprob> for WireLogprob {
     fn from(token: TokenLogprob) -> Self {
-        let top = |(bytes, logprob): (Vec<u8>, f32)| WireTop { token: lossy(&bytes), logprob: finite(logprob), bytes };
+        let top = |(bytes, logprob): (Vec<u8>, f32)| WireTop {
+            token: lossy(&bytes),
+            logprob: finite(logprob),
+            bytes,
+        };
         Self {
             token: lossy(&token.bytes),
             logprob: finite(token.logprob),

@@ -313,4 +313,3 @@ impl std::fmt::Display for Evicted {
 }
 
 impl std::error::Error for Evicted {}
-

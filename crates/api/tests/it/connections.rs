@@ -151,7 +151,11 @@ async fn paused(limits: Limits) -> Running {
 
 #[tokio::test]
 async fn silence_and_endless_heads_have_deadlines() {
-    let limits = Limits { idle_timeout: Duration::from_secs(90), head_timeout: Duration::from_secs(10), ..Limits::default() };
+    let limits = Limits {
+        idle_timeout: Duration::from_secs(90),
+        head_timeout: Duration::from_secs(10),
+        ..Limits::default()
+    };
     let server = paused(limits).await;
     for (sent, deadline) in [(b"".as_slice(), 90), (b"GET / HT", 10)] {
         let mut socket = server.connect().await;
@@ -179,7 +183,9 @@ async fn a_body_that_does_not_come_has_a_deadline() {
 }
 
 /// A target that never ends, and counts what is taken from it.
-fn endless(taken: Arc<std::sync::atomic::AtomicUsize>) -> Pin<Box<dyn futures_util::Stream<Item = Result<Event, BackendError>> + Send>> {
+fn endless(
+    taken: Arc<std::sync::atomic::AtomicUsize>,
+) -> Pin<Box<dyn futures_util::Stream<Item = Result<Event, BackendError>> + Send>> {
     Box::pin(stream::repeat_with(move || {
         taken.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Event::Delta { index: 0, delta: Delta::Text { text: "x".repeat(1000), logprobs: Vec::new() } })
@@ -278,7 +284,8 @@ async fn shutdown_lets_running_answers_finish() {
 #[tokio::test]
 async fn shutdown_cuts_off_what_does_not_finish() {
     let (events, feed) = mpsc::unbounded_channel();
-    let server = start_with(greeting(), limited(Limits { grace: Duration::from_secs(5), ..Limits::default() })).await;
+    let server =
+        start_with(greeting(), limited(Limits { grace: Duration::from_secs(5), ..Limits::default() })).await;
     server.backend.set_stream(feed);
     let mut socket = server.connect().await;
     socket.write_all(&request(STREAMED)).await.expect("written");

@@ -63,7 +63,11 @@ async fn failures_of_targets_have_their_status() {
     settings().bind(|| assert_snapshot!("failures", shown));
     server.backend.set(failing(Kind::RateLimited, Some(Duration::from_millis(1500))));
     let limited = server.post("/v1/chat/completions", CHAT).await;
-    assert_eq!((limited.status, limited.header("retry-after")), (429, Some("2")), "whole seconds, rounded up");
+    assert_eq!(
+        (limited.status, limited.header("retry-after")),
+        (429, Some("2")),
+        "whole seconds, rounded up"
+    );
     server.stop().await;
 }
 
@@ -76,10 +80,16 @@ async fn an_error_half_way_ends_the_stream_in_its_own_words() {
     let server = start(Box::new(move |_| broken())).await;
     let mut shown = String::new();
     for (path, body) in [
-        ("/v1/chat/completions", r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],"stream":true}"#),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],"stream":true}"#,
+        ),
         ("/v1/completions", r#"{"model":"tiny","prompt":"Hi","stream":true}"#),
         ("/v1/responses", r#"{"model":"tiny","input":"Hi","stream":true}"#),
-        ("/v1/messages", r#"{"model":"tiny","max_tokens":5,"messages":[{"role":"user","content":"Hi"}],"stream":true}"#),
+        (
+            "/v1/messages",
+            r#"{"model":"tiny","max_tokens":5,"messages":[{"role":"user","content":"Hi"}],"stream":true}"#,
+        ),
     ] {
         let server = start(Box::new(move |_| broken())).await;
         let reply = server.post(path, body).await;
@@ -106,12 +116,14 @@ async fn unknown_models_and_missing_targets_are_explained() {
 
     let backend = ScriptedBackend::new(greeting());
     let register = |entries: Vec<inshore_domain::Target>| {
-        let entry = |target| Registered { target: Arc::new(target), backend: backend.clone(), embedder: None };
+        let entry =
+            |target| Registered { target: Arc::new(target), backend: backend.clone(), embedder: None };
         server.runtime().set_targets(entries.into_iter().map(entry).collect());
     };
     let chat = Capabilities::NONE.with(Capability::Chat);
     let completes = Capabilities::NONE.with(Capability::Completion);
-    let forbidden = inshore_domain::Target { permitted_up_to: None, ..target("cloud/big", Tier::Cloud, chat) };
+    let forbidden =
+        inshore_domain::Target { permitted_up_to: None, ..target("cloud/big", Tier::Cloud, chat) };
     register(vec![target("device/tiny", Tier::Device, completes), forbidden]);
     let incapable = server.post("/v1/chat/completions", CHAT).await;
     assert_eq!((incapable.status, incapable.json()["error"]["code"].as_str()), (400, Some("incapable")));
@@ -130,8 +142,16 @@ const REFUSED: [(&str, &str, &str); 47] = [
     ("chat", r#"{"model":"tiny","messages":[{"role":"user"}]}"#, "messages[0].content"),
     ("chat", r#"{"model":"tiny","messages":[{"role":"tool","content":"x"}]}"#, "messages[0].tool_call_id"),
     ("chat", r#"{"model":"tiny","messages":[{"role":"god","content":"x"}]}"#, "messages[0].role"),
-    ("chat", r#"{"model":"tiny","messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{}}]}]}"#, "messages[0].content[0]"),
-    ("chat", r#"{"model":"tiny","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}]}]}"#, "messages[0].content[0].image_url.url"),
+    (
+        "chat",
+        r#"{"model":"tiny","messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{}}]}]}"#,
+        "messages[0].content[0]",
+    ),
+    (
+        "chat",
+        r#"{"model":"tiny","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"file:///etc/passwd"}}]}]}"#,
+        "messages[0].content[0].image_url.url",
+    ),
     ("chat", r#"{"model":"tiny","messages":"x"}"#, "messages"),
     ("chat+", r#""temperature":2.5"#, "temperature"),
     ("chat+", r#""temperature":"hot""#, "temperature"),
@@ -181,7 +201,13 @@ async fn the_field_at_fault_is_named() {
         let (path, body) = match kind {
             "chat+" => ("/v1/chat/completions", format!("{},{body}}}", &CHAT[..CHAT.len() - 1])),
             "chat" => ("/v1/chat/completions", body.to_owned()),
-            other => (["/v1/completions", "/v1/embeddings", "/v1/responses"].into_iter().find(|path| path.ends_with(other)).expect("a path"), body.to_owned()),
+            other => (
+                ["/v1/completions", "/v1/embeddings", "/v1/responses"]
+                    .into_iter()
+                    .find(|path| path.ends_with(other))
+                    .expect("a path"),
+                body.to_owned(),
+            ),
         };
         let reply = server.post(path, &body).await;
         assert_eq!(reply.status, 400, "{body}: {}", reply.body);
@@ -189,7 +215,11 @@ async fn the_field_at_fault_is_named() {
         let named = error["param"].as_str().unwrap_or_default();
         assert!(named == param || named.starts_with(&format!("{param}.")), "{body}: {error}");
         assert_eq!(error["type"], "invalid_request_error");
-        shown.push_str(&format!("{}: {}\n", error["code"].as_str().expect("a code"), error["message"].as_str().expect("a message")));
+        shown.push_str(&format!(
+            "{}: {}\n",
+            error["code"].as_str().expect("a code"),
+            error["message"].as_str().expect("a message")
+        ));
     }
     assert!(server.backend.seen.lock().unwrap().is_empty(), "nothing that was refused reached a target");
     settings().bind(|| assert_snapshot!("refusals", shown));
@@ -213,7 +243,11 @@ async fn anthropic_refusals_name_the_field() {
         r#"{"model":"tiny","max_tokens":9,"presence_penalty":1,"messages":[{"role":"user","content":"x"}]}"#,
     ] {
         let reply = server.post("/v1/messages", body).await;
-        assert_eq!((reply.status, reply.json()["error"]["type"].as_str()), (400, Some("invalid_request_error")), "{body}");
+        assert_eq!(
+            (reply.status, reply.json()["error"]["type"].as_str()),
+            (400, Some("invalid_request_error")),
+            "{body}"
+        );
         shown.push_str(reply.json()["error"]["message"].as_str().expect("a message"));
         shown.push('\n');
     }
@@ -234,7 +268,10 @@ async fn bodies_that_are_no_json_or_too_large() {
     ] {
         let reply = server.send("POST", "/v1/chat/completions", &[], body).await;
         let error = reply.json()["error"].clone();
-        assert!(reply.status == 400 && (error["code"] == code || error["code"] == "invalid_type"), "{body:?}: {error}");
+        assert!(
+            reply.status == 400 && (error["code"] == code || error["code"] == "invalid_type"),
+            "{body:?}: {error}"
+        );
     }
     let large = format!("{{\"model\":\"{}\"}}", "x".repeat(2000));
     let reply = server.post("/v1/chat/completions", &large).await;
@@ -246,7 +283,8 @@ async fn bodies_that_are_no_json_or_too_large() {
     );
     let reply = server.raw(chunked.as_bytes()).await;
     assert_eq!((reply.status, reply.json()["error"]["type"].as_str()), (413, Some("request_too_large")));
-    let packed = server.send("POST", "/v1/chat/completions", &[("content-encoding", "gzip")], CHAT.as_bytes()).await;
+    let packed =
+        server.send("POST", "/v1/chat/completions", &[("content-encoding", "gzip")], CHAT.as_bytes()).await;
     assert_eq!((packed.status, packed.json()["error"]["code"].as_str()), (415, Some("unsupported_encoding")));
     server.stop().await;
 }

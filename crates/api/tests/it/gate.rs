@@ -27,10 +27,15 @@ async fn a_token_is_needed_and_each_api_says_so_in_its_words() {
     for path in ["/v1/chat/completions", "/v1/messages", "/inshore/v1/status"] {
         let reply = server.send("POST", path, &wrong, CHAT.as_bytes()).await;
         assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some("Bearer")));
-        shown.push_str(&format!("{path} {}\n{}\n", reply.header("content-type").unwrap_or_default(), reply.body));
+        shown.push_str(&format!(
+            "{path} {}\n{}\n",
+            reply.header("content-type").unwrap_or_default(),
+            reply.body
+        ));
     }
     settings().bind(|| assert_snapshot!("unauthorised", shown));
-    for headers in [[("authorization", "")], [("authorization", "Basic c2VjcmV0")], [("x-api-key", "secre")]] {
+    for headers in [[("authorization", "")], [("authorization", "Basic c2VjcmV0")], [("x-api-key", "secre")]]
+    {
         assert_eq!(status(&server, &headers).await, 401, "{headers:?}");
     }
     for headers in [[("x-api-key", TOKEN)], [("authorization", "bearer secret")]] {
@@ -56,11 +61,29 @@ async fn tokens_can_be_replaced_while_the_server_runs() {
 async fn only_our_own_host_names_are_answered() {
     let options = ApiOptions { allowed_hosts: vec!["box.lan".to_owned()], ..options() };
     let server = start_with(greeting(), options).await;
-    for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:9", "box.lan", "box.lan:80"] {
+    for host in [
+        "localhost",
+        "LOCALHOST:1",
+        "127.0.0.1",
+        "127.0.0.1:8080",
+        "[::1]",
+        "[::1]:9",
+        "box.lan",
+        "box.lan:80",
+    ] {
         assert_eq!(status(&server, &[("host", host)]).await, 200, "{host}");
     }
     // What a page sends whose name was rebound to 127.0.0.1, and what tries to look like ours.
-    for host in ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "[::1].evil", "box.lan.evil", "127.0.0.2", ""] {
+    for host in [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "[::1].evil",
+        "box.lan.evil",
+        "127.0.0.2",
+        "",
+    ] {
         assert_eq!(status(&server, &[("host", host)]).await, 421, "{host}");
     }
     for path in ["/healthz", "/v1/messages", "/inshore/v1/status"] {
@@ -70,9 +93,12 @@ async fn only_our_own_host_names_are_answered() {
     }
     let none = server.raw(b"GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n").await;
     assert_eq!(none.status, 400);
-    let two = server.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\nconnection: close\r\n\r\n").await;
+    let two = server
+        .raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\nconnection: close\r\n\r\n")
+        .await;
     assert_eq!(two.status, 400);
-    let absolute = b"GET http://evil.example/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let absolute =
+        b"GET http://evil.example/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     assert_eq!(server.raw(absolute).await.status, 421);
     server.stop().await;
 }
@@ -83,7 +109,11 @@ async fn pages_are_refused_and_no_cors_header_is_sent() {
     for origin in ["https://evil.example", "null", "http://localhost:3000", "http://127.0.0.1"] {
         let reply = server.send("POST", "/v1/chat/completions", &[("origin", origin)], CHAT.as_bytes()).await;
         assert_eq!(reply.status, 403, "{origin}");
-        assert!(!reply.headers.iter().any(|(name, _)| name.starts_with("access-control")), "{:?}", reply.headers);
+        assert!(
+            !reply.headers.iter().any(|(name, _)| name.starts_with("access-control")),
+            "{:?}",
+            reply.headers
+        );
     }
     let preflight = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
     assert_eq!(server.send("OPTIONS", "/v1/chat/completions", &preflight, b"").await.status, 403);
@@ -100,15 +130,29 @@ async fn configured_origins_are_let_in_exactly() {
     let ours = ("origin", "https://app.example");
     let preflight = [ours, ("access-control-request-method", "POST"), ("authorization", "none")];
     let reply = server.send("OPTIONS", "/v1/chat/completions", &preflight, b"").await;
-    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("https://app.example")));
+    assert_eq!(
+        (reply.status, reply.header("access-control-allow-origin")),
+        (204, Some("https://app.example"))
+    );
     let allowed = reply.header("access-control-allow-headers").expect("headers");
-    assert!(allowed.contains("authorization") && allowed.contains("x-inshore-feature") && !allowed.contains('*'));
+    assert!(
+        allowed.contains("authorization") && allowed.contains("x-inshore-feature") && !allowed.contains('*')
+    );
     let answer = server.send("POST", "/v1/chat/completions", &[ours], CHAT.as_bytes()).await;
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("https://app.example")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, Some("https://app.example"))
+    );
     assert_eq!(answer.header("vary"), Some("origin"));
-    let unauthorised = server.send("POST", "/v1/chat/completions", &[ours, ("authorization", "Bearer x")], b"{}").await;
-    assert_eq!((unauthorised.status, unauthorised.header("access-control-allow-origin")), (401, Some("https://app.example")));
-    for other in ["https://app.example.evil", "http://app.example", "https://app.example:8443", "https://APP.example"] {
+    let unauthorised =
+        server.send("POST", "/v1/chat/completions", &[ours, ("authorization", "Bearer x")], b"{}").await;
+    assert_eq!(
+        (unauthorised.status, unauthorised.header("access-control-allow-origin")),
+        (401, Some("https://app.example"))
+    );
+    for other in
+        ["https://app.example.evil", "http://app.example", "https://app.example:8443", "https://APP.example"]
+    {
         assert_eq!(status(&server, &[("origin", other)]).await, 403, "{other}");
     }
     server.stop().await;

@@ -16,17 +16,75 @@ const PARSERS: [Parser; 6] = [
 
 /// Keys that mean something, so that arbitrary JSON gets past the first one.
 const KEYS: [&str; 44] = [
-    "model", "messages", "role", "content", "type", "text", "tools", "function", "name", "parameters", "input_schema",
-    "tool_choice", "stream", "stream_options", "include_usage", "n", "stop", "max_tokens", "temperature", "logprobs",
-    "top_logprobs", "logit_bias", "response_format", "json_schema", "schema", "input", "prompt", "system", "source",
-    "tool_use_id", "tool_calls", "call_id", "output", "arguments", "id", "metadata", "thinking", "cache_control", "pin",
-    "adapters", "image_url", "url", "format", "suffix",
+    "model",
+    "messages",
+    "role",
+    "content",
+    "type",
+    "text",
+    "tools",
+    "function",
+    "name",
+    "parameters",
+    "input_schema",
+    "tool_choice",
+    "stream",
+    "stream_options",
+    "include_usage",
+    "n",
+    "stop",
+    "max_tokens",
+    "temperature",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "response_format",
+    "json_schema",
+    "schema",
+    "input",
+    "prompt",
+    "system",
+    "source",
+    "tool_use_id",
+    "tool_calls",
+    "call_id",
+    "output",
+    "arguments",
+    "id",
+    "metadata",
+    "thinking",
+    "cache_control",
+    "pin",
+    "adapters",
+    "image_url",
+    "url",
+    "format",
+    "suffix",
 ];
 
 const WORDS: [&str; 22] = [
-    "user", "assistant", "system", "tool", "text", "image", "tool_use", "tool_result", "function", "auto", "none",
-    "required", "json_schema", "input_text", "message", "function_call", "function_call_output", "ephemeral", "base64",
-    "tiny", "data:image/png;base64,", "",
+    "user",
+    "assistant",
+    "system",
+    "tool",
+    "text",
+    "image",
+    "tool_use",
+    "tool_result",
+    "function",
+    "auto",
+    "none",
+    "required",
+    "json_schema",
+    "input_text",
+    "message",
+    "function_call",
+    "function_call_output",
+    "ephemeral",
+    "base64",
+    "tiny",
+    "data:image/png;base64,",
+    "",
 ];
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
@@ -100,8 +158,12 @@ const GOOD: [&str; 4] = [
 
 #[test]
 fn the_good_bodies_are_admitted() {
-    let parsers: [Parser; 4] =
-        [parsers::openai_chat, parsers::openai_completions, parsers::openai_responses, parsers::anthropic_messages];
+    let parsers: [Parser; 4] = [
+        parsers::openai_chat,
+        parsers::openai_completions,
+        parsers::openai_responses,
+        parsers::anthropic_messages,
+    ];
     for (parser, body) in parsers.into_iter().zip(GOOD) {
         assert_eq!(parser(body.as_bytes()), Ok(()), "{body}");
     }
@@ -115,8 +177,15 @@ fn deep_and_wide_bodies_are_refused_without_a_stack() {
         "{\"a\":".repeat(100_000),
         "}".repeat(100_000)
     );
-    let deep_metadata = format!(r#"{{"model":"tiny","input":"x","metadata":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-    let many = format!(r#"{{"model":"tiny","messages":[{}]}}"#, vec![r#"{"role":"user","content":"x"}"#; 20_000].join(","));
+    let deep_metadata = format!(
+        r#"{{"model":"tiny","input":"x","metadata":{}{}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let many = format!(
+        r#"{{"model":"tiny","messages":[{}]}}"#,
+        vec![r#"{"role":"user","content":"x"}"#; 20_000].join(",")
+    );
     for body in [deep, deep_schema, many] {
         for parser in PARSERS {
             assert!(parser(body.as_bytes()).is_err());

@@ -51,7 +51,11 @@ async fn wire_bytes_that_come_too_late_do_not_mix() {
     }))
     .await;
     let reply = server.post("/v1/chat/completions", &format!("{CHAT},\"stream\":true}}")).await;
-    assert!(!reply.body.contains("data: 1") && reply.body.contains("Good") && reply.body.ends_with("data: [DONE]\n\n"));
+    assert!(
+        !reply.body.contains("data: 1")
+            && reply.body.contains("Good")
+            && reply.body.ends_with("data: [DONE]\n\n")
+    );
     server.stop().await;
 }
 

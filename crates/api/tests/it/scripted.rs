@@ -56,7 +56,8 @@ pub(crate) struct ScriptedBackend {
 }
 
 /// Events by hand.
-pub(crate) type Feed = Arc<tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<Result<Event, BackendError>>>>;
+pub(crate) type Feed =
+    Arc<tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<Result<Event, BackendError>>>>;
 /// Makes a stream of its own for each answer.
 pub(crate) type Endless = Box<dyn Fn() -> EventStream + Send + Sync>;
 
@@ -125,7 +126,9 @@ impl Backend for ScriptedBackend {
 
 impl Embedder for ScriptedBackend {
     fn embed(&self, call: Call) -> BoxFuture<'_, Result<(Vec<Vec<f32>>, Usage), BackendError>> {
-        let inshore_domain::Task::Embedding(embedding) = &call.request.task else { panic!("not an embedding") };
+        let inshore_domain::Task::Embedding(embedding) = &call.request.task else {
+            panic!("not an embedding")
+        };
         let vectors = embedding.inputs.iter().map(|_| vec![0.6, 0.8]).collect();
         self.seen.lock().unwrap().push(call.request.clone());
         Box::pin(async move { Ok((vectors, Usage { prompt_tokens: 5, ..Usage::default() })) })
@@ -188,7 +191,8 @@ pub(crate) fn daemon(script: Script) -> Daemon {
         backend: backend.clone(),
         embedder: Some(backend.clone()),
     }]);
-    let control = Arc::new(TestControl { target: device, ready: Mutex::new(Ok(())), shutdowns: AtomicU64::new(0) });
+    let control =
+        Arc::new(TestControl { target: device, ready: Mutex::new(Ok(())), shutdowns: AtomicU64::new(0) });
     let parts = Parts { runtime, store, clock, control: control.clone() };
     Daemon { parts, backend, control, _folder: folder }
 }

@@ -41,7 +41,14 @@ pub(crate) async fn start_with(script: Script, options: ApiOptions) -> Running {
     let serving = serve(listeners, daemon.parts.clone(), options, shutdown.clone());
     tasks.spawn(async move { serving.await.expect("no listener failed") });
     tasks.close();
-    Running { address, backend: daemon.backend.clone(), control: daemon.control.clone(), shutdown, tasks, daemon }
+    Running {
+        address,
+        backend: daemon.backend.clone(),
+        control: daemon.control.clone(),
+        shutdown,
+        tasks,
+        daemon,
+    }
 }
 
 /// A response, taken apart.
@@ -85,8 +92,15 @@ impl Running {
         parse(&response)
     }
 
-    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         let has = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
         if !has("host") {
             request.push_str(&format!("host: {}\r\n", self.address));
@@ -119,9 +133,11 @@ impl Running {
 
 pub(crate) fn parse(response: &[u8]) -> Reply {
     let response = String::from_utf8(response.to_vec()).expect("text");
-    let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response in {response:?}"));
+    let (head, body) =
+        response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response in {response:?}"));
     let mut lines = head.lines();
-    let status = lines.next().expect("a status line").split(' ').nth(1).expect("a status").parse().expect("a number");
+    let status =
+        lines.next().expect("a status line").split(' ').nth(1).expect("a status").parse().expect("a number");
     let headers: Vec<(String, String)> = lines
         .map(|line| line.split_once(':').expect("a header"))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))

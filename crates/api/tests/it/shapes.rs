@@ -73,11 +73,22 @@ async fn check(route: &str, path: &str, request: &str, streamed: &str, extra: fn
         server.backend.set(always(script));
         let request = format!("{request}{}", extra(name));
         let whole = server.post(path, &format!("{request}}}")).await;
-        assert_eq!((whole.status, whole.header("content-type")), (200, Some("application/json")), "{}", whole.body);
+        assert_eq!(
+            (whole.status, whole.header("content-type")),
+            (200, Some("application/json")),
+            "{}",
+            whole.body
+        );
         let stream = server.post(path, &format!("{request},\"stream\":true{streamed}}}")).await;
-        assert_eq!(stream.header("content-type"), Some("text/event-stream; charset=utf-8"), "{}", stream.body);
+        assert_eq!(
+            stream.header("content-type"),
+            Some("text/event-stream; charset=utf-8"),
+            "{}",
+            stream.body
+        );
         let pretty = serde_json::to_string_pretty(&whole.json()).expect("JSON");
-        settings().bind(|| assert_snapshot!(format!("{route}_{name}"), format!("{pretty}\n\n{}", stream.body)));
+        settings()
+            .bind(|| assert_snapshot!(format!("{route}_{name}"), format!("{pretty}\n\n{}", stream.body)));
     }
     server.stop().await;
 }
@@ -91,7 +102,8 @@ async fn chat_completions() {
 #[tokio::test]
 async fn completions() {
     let extra = |name: &str| if name == "logprobs" { r#","logprobs":2"# } else { "" };
-    check("completions", "/v1/completions", COMPLETION, r#","stream_options":{"include_usage":true}"#, extra).await;
+    check("completions", "/v1/completions", COMPLETION, r#","stream_options":{"include_usage":true}"#, extra)
+        .await;
 }
 
 #[tokio::test]
@@ -133,7 +145,10 @@ async fn several_answers_and_a_stop_text() {
     server.backend.set(Box::new(|_| Ok(vec![text(0, "a"), finished(FinishReason::StopText(1)), usage()])));
     let stopped = server.post("/v1/messages", &format!(r#"{MESSAGES},"stop_sequences":["x","END"]}}"#)).await;
     let json = stopped.json();
-    assert_eq!((json["stop_reason"].as_str(), json["stop_sequence"].as_str()), (Some("stop_sequence"), Some("END")));
+    assert_eq!(
+        (json["stop_reason"].as_str(), json["stop_sequence"].as_str()),
+        (Some("stop_sequence"), Some("END"))
+    );
     server.stop().await;
 }
 
@@ -141,7 +156,8 @@ async fn several_answers_and_a_stop_text() {
 async fn embeddings_in_both_encodings() {
     let server = start(always(plain)).await;
     let floats = server.post("/v1/embeddings", r#"{"model":"tiny","input":["a","b"]}"#).await;
-    let packed = server.post("/v1/embeddings", r#"{"model":"tiny","input":[1,2],"encoding_format":"base64"}"#).await;
+    let packed =
+        server.post("/v1/embeddings", r#"{"model":"tiny","input":[1,2],"encoding_format":"base64"}"#).await;
     settings().bind(|| assert_snapshot!("embeddings", format!("{}\n{}", floats.body, packed.body)));
     // 0.6 and 0.8 as little-endian 32-bit floats.
     assert_eq!(packed.json()["data"][0]["embedding"], "mpkZP83MTD8=");
@@ -179,7 +195,8 @@ async fn every_answer_names_its_receipt() {
         assert_eq!(reply.header("x-inshore-tier"), Some("device"));
         assert!(reply.header("x-request-id").is_some_and(|id| id.starts_with("req_")));
         let receipt = reply.header("x-inshore-receipt").expect("a receipt").parse().expect("its id");
-        let stored = server.store().receipt(receipt).await.expect("a store").expect("the receipt is there by now");
+        let stored =
+            server.store().receipt(receipt).await.expect("a store").expect("the receipt is there by now");
         assert_eq!((stored.principal.app.as_str(), stored.usage.cached_tokens), ("test", 8));
     }
     let message = server.post("/v1/messages", &format!("{MESSAGES}}}")).await;
