@@ -22,7 +22,9 @@ pub(crate) struct Environment(BTreeMap<String, OsString>);
 impl Environment {
     /// Reads the process's own; names that are not Unicode cannot be ours and are left out.
     pub(crate) fn read() -> Self {
-        Self(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect())
+        Self(
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect(),
+        )
     }
 
     /// A made-up environment.

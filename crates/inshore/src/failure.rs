@@ -61,7 +61,11 @@ impl From<std::io::Error> for Failure {
 
 impl From<crate::config::Problems> for Failure {
     fn from(problems: crate::config::Problems) -> Self {
-        Self { exit: Exit::Usage, error: anyhow::anyhow!("the configuration is wrong\n{problems}"), hint: None }
+        Self {
+            exit: Exit::Usage,
+            error: anyhow::anyhow!("the configuration is wrong\n{problems}"),
+            hint: None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Invariants: no command but `model pull` makes a connection that leaves this machine; the daemon makes one only for a target
 //! that the configuration permits. Nothing is downloaded unless it was asked for by name.
+#![forbid(unsafe_code)]
 
 mod catalogue;
 mod cli;

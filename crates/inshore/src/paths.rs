@@ -87,7 +87,8 @@ impl Paths {
 
     #[cfg(windows)]
     fn of_platform(environment: &Environment) -> Result<Self> {
-        let need = |variable: &str| environment.path(variable).ok_or_else(|| anyhow!("`{variable}` is not set"));
+        let need =
+            |variable: &str| environment.path(variable).ok_or_else(|| anyhow!("`{variable}` is not set"));
         let local = need("LOCALAPPDATA")?.join("Inshore");
         Ok(Self {
             system_config: need("PROGRAMDATA")?.join("Inshore").join("config.toml"),
@@ -212,14 +213,21 @@ mod tests {
         let environment = Environment::of([("INSHORE_HOME", "/tmp/elsewhere"), ("HOME", "/home/me")]);
         let paths = Paths::find(&environment).unwrap();
         assert!(paths.user_config.starts_with("/tmp/elsewhere"));
-        assert!(paths.database().starts_with("/tmp/elsewhere") && paths.daemon_lock().starts_with("/tmp/elsewhere"));
+        assert!(
+            paths.database().starts_with("/tmp/elsewhere")
+                && paths.daemon_lock().starts_with("/tmp/elsewhere")
+        );
         assert!(paths.system_config.starts_with("/tmp/elsewhere"));
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn xdg_variables_count_when_absolute() {
-        let environment = Environment::of([("HOME", "/home/me"), ("XDG_DATA_HOME", "/data"), ("XDG_STATE_HOME", "relative")]);
+        let environment = Environment::of([
+            ("HOME", "/home/me"),
+            ("XDG_DATA_HOME", "/data"),
+            ("XDG_STATE_HOME", "relative"),
+        ]);
         let paths = Paths::find(&environment).unwrap();
         assert_eq!(paths.data, Path::new("/data/inshore"));
         assert_eq!(paths.state, Path::new("/home/me/.local/state/inshore"));

@@ -77,7 +77,8 @@ fn names_set(paths: &Paths) -> BTreeSet<String> {
 }
 
 fn keep_names(paths: &Paths, names: &BTreeSet<String>) -> Result<()> {
-    write_private(&paths.secret_names(), &serde_json::to_vec(names)?).context("cannot write the list of names")
+    write_private(&paths.secret_names(), &serde_json::to_vec(names)?)
+        .context("cannot write the list of names")
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -111,7 +112,10 @@ fn delete(name: &str, patience: Patience) -> Result<bool> {
 }
 
 /// Runs a blocking call for as long as there is patience. A call that takes longer is left to end by itself.
-fn in_time<T: Send + 'static>(patience: Patience, call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+fn in_time<T: Send + 'static>(
+    patience: Patience,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("keyring".to_owned()).spawn(move || {
         // Nobody listens any more when it took too long.
@@ -157,7 +161,13 @@ mod backend {
         let collection = keyring.get_default_collection().context("the keyring has no default collection")?;
         collection.unlock().context("the keyring stays locked")?;
         let label = format!("Inshore: {name}");
-        let created = collection.create_item(&label, attributes(service, name), secret, true, "application/octet-stream");
+        let created = collection.create_item(
+            &label,
+            attributes(service, name),
+            secret,
+            true,
+            "application/octet-stream",
+        );
         created.map(drop).context("the keyring refused")
     }
 

@@ -34,7 +34,8 @@ pub(crate) fn entry(dir: &Path) -> Result<Entry> {
     let path = dir.join(format!("{ID}.gguf"));
     let written = match read_note(dir) {
         Some(note) if note.fingerprint == fingerprint() && size_of(&path) == Some(note.size) => note,
-        _ => write(dir, &path).with_context(|| format!("cannot put the built-in model into `{}`", dir.display()))?,
+        _ => write(dir, &path)
+            .with_context(|| format!("cannot put the built-in model into `{}`", dir.display()))?,
     };
     Ok(Entry {
         manifest: Manifest {
@@ -98,7 +99,11 @@ mod tests {
         assert_eq!(std::fs::read(&first.path).unwrap(), BYTES);
         let made = std::fs::metadata(&first.path).unwrap().modified().unwrap();
         assert_eq!(entry(dir.path()).unwrap(), first);
-        assert_eq!(std::fs::metadata(&first.path).unwrap().modified().unwrap(), made, "written again without need");
+        assert_eq!(
+            std::fs::metadata(&first.path).unwrap().modified().unwrap(),
+            made,
+            "written again without need"
+        );
         std::fs::write(&first.path, b"short").unwrap();
         assert_eq!(entry(dir.path()).unwrap(), first);
         assert_eq!(std::fs::read(&first.path).unwrap(), BYTES);

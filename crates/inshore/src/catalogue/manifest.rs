@@ -102,7 +102,12 @@ mod tests {
 
     #[test]
     fn a_manifest_cannot_own_a_file_elsewhere() {
-        let manifest = |id: &str, file: &str, owned| Manifest { id: id.into(), file: file.into(), owned, ..Manifest::default() };
+        let manifest = |id: &str, file: &str, owned| Manifest {
+            id: id.into(),
+            file: file.into(),
+            owned,
+            ..Manifest::default()
+        };
         assert!(Manifest::from_bytes(&manifest("a", "a.gguf", true).to_bytes()).is_ok());
         assert!(Manifest::from_bytes(&manifest("a", "/etc/passwd", true).to_bytes()).is_err());
         assert!(Manifest::from_bytes(&manifest("a", "../a.gguf", true).to_bytes()).is_err());

@@ -107,7 +107,9 @@ impl Catalogue {
     /// The model with this id or alias.
     pub(crate) fn find(&self, name: &str) -> Result<Entry> {
         let listing = self.list()?;
-        let named = |entry: &&Entry| entry.manifest.id == name || entry.manifest.aliases.iter().any(|alias| alias == name);
+        let named = |entry: &&Entry| {
+            entry.manifest.id == name || entry.manifest.aliases.iter().any(|alias| alias == name)
+        };
         if let Some(entry) = listing.entries.iter().find(named) {
             return Ok(entry.clone());
         }
@@ -126,7 +128,8 @@ impl Catalogue {
     pub(crate) fn register(&self, manifest: &Manifest) -> Result<Entry> {
         check_id(&manifest.id)?;
         let path = self.manifest_path(&manifest.id);
-        write_private(&path, &manifest.to_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+        write_private(&path, &manifest.to_bytes())
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(Entry { manifest: manifest.clone(), path: manifest.path_in(&self.dir), builtin: false })
     }
 
@@ -150,7 +153,8 @@ impl Catalogue {
         if !entry.manifest.owned {
             return Ok(Some(entry.path.clone()));
         }
-        std::fs::remove_file(&entry.path).with_context(|| format!("cannot delete `{}`", entry.path.display()))?;
+        std::fs::remove_file(&entry.path)
+            .with_context(|| format!("cannot delete `{}`", entry.path.display()))?;
         Ok(None)
     }
 
@@ -182,8 +186,10 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
 pub(crate) fn id_from(name: &str) -> Result<String> {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let name = name.strip_suffix(".gguf").unwrap_or(name).to_ascii_lowercase();
-    let mut id: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();
+    let mut id: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .collect();
     id.truncate(MAX_ID);
     let id = id.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned();
     check_id(&id).context("name the model with `--name`")?;

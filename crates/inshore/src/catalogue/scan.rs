@@ -40,13 +40,20 @@ pub(crate) fn find(environment: &Environment) -> Vec<Found> {
     let home = environment.path("HOME").or_else(|| environment.path("USERPROFILE"));
     let below_home = |path: &str| home.as_ref().map(|home| home.join(path));
     let mut found = Vec::new();
-    let ollama = [environment.path("OLLAMA_MODELS"), below_home(".ollama/models"), Some("/usr/share/ollama/.ollama/models".into())];
+    let ollama = [
+        environment.path("OLLAMA_MODELS"),
+        below_home(".ollama/models"),
+        Some("/usr/share/ollama/.ollama/models".into()),
+    ];
     for dir in ollama.into_iter().flatten() {
         found.extend(in_ollama(&dir));
     }
     let pointer = below_home(".lmstudio-home-pointer").and_then(|path| std::fs::read_to_string(path).ok());
-    let pointed = pointer.map(|text| PathBuf::from(text.trim()).join("models")).filter(|path| path.is_absolute());
-    for dir in [pointed, below_home(".lmstudio/models"), below_home(".cache/lm-studio/models")].into_iter().flatten() {
+    let pointed =
+        pointer.map(|text| PathBuf::from(text.trim()).join("models")).filter(|path| path.is_absolute());
+    for dir in
+        [pointed, below_home(".lmstudio/models"), below_home(".cache/lm-studio/models")].into_iter().flatten()
+    {
         found.extend(in_lm_studio(&dir));
     }
     unique(found)
@@ -130,7 +137,14 @@ fn in_lm_studio(dir: &Path) -> Vec<Found> {
         }
         let (Ok(id), Ok(metadata)) = (id_from(file), std::fs::metadata(&path)) else { continue };
         let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-        found.push(Found { id, name, program: "lm-studio", path: path.clone(), size: metadata.len(), sha256: None });
+        found.push(Found {
+            id,
+            name,
+            program: "lm-studio",
+            path: path.clone(),
+            size: metadata.len(),
+            sha256: None,
+        });
     }
     found
 }

@@ -34,10 +34,14 @@ impl Source {
             !part.is_empty() && part != "." && part != ".." && part.bytes().all(good)
         };
         if ![owner, repo, revision].into_iter().all(safe) || !file.split('/').all(safe) {
-            bail!("`{text}` holds characters that a hub does not use: letters, digits, `.`, `_`, `-` and `/` only");
+            bail!(
+                "`{text}` holds characters that a hub does not use: letters, digits, `.`, `_`, `-` and `/` only"
+            );
         }
         if !file.ends_with(".gguf") {
-            bail!("`{file}` is not a GGUF file: look for one that ends in `.gguf` among the files of `{owner}/{repo}`");
+            bail!(
+                "`{file}` is not a GGUF file: look for one that ends in `.gguf` among the files of `{owner}/{repo}`"
+            );
         }
         let url = format!("{}/{owner}/{repo}/resolve/{revision}/{file}", hub.trim_end_matches('/'));
         let name = file.rsplit('/').next().unwrap_or(file);
@@ -72,8 +76,19 @@ mod tests {
         assert_eq!(source.url, "https://huggingface.co/Qwen/Qwen3-4B-GGUF/resolve/main/Qwen3-4B-Q4_K_M.gguf");
         assert_eq!(source.file, "Qwen3-4B-Q4_K_M.gguf");
         let source = Source::parse("hf:o/r/sub/f.gguf@v1.0", HUB).unwrap();
-        assert_eq!((source.url.as_str(), source.file.as_str()), ("https://huggingface.co/o/r/resolve/v1.0/sub/f.gguf", "f.gguf"));
-        for bad in ["hf:o/r", "hf:o/r/f.bin", "hf:o/../f.gguf", "hf:o/r/../f.gguf", "hf:o/r/a?b.gguf", "hf://f.gguf", "f.gguf"] {
+        assert_eq!(
+            (source.url.as_str(), source.file.as_str()),
+            ("https://huggingface.co/o/r/resolve/v1.0/sub/f.gguf", "f.gguf")
+        );
+        for bad in [
+            "hf:o/r",
+            "hf:o/r/f.bin",
+            "hf:o/../f.gguf",
+            "hf:o/r/../f.gguf",
+            "hf:o/r/a?b.gguf",
+            "hf://f.gguf",
+            "f.gguf",
+        ] {
             assert!(Source::parse(bad, HUB).is_err(), "{bad}");
         }
     }

@@ -16,7 +16,9 @@ fn models_are_registered_found_and_forgotten() {
     assert!(catalogue.list().unwrap().entries.is_empty());
     let elsewhere = dir.path().join("elsewhere.gguf");
     std::fs::write(&elsewhere, "GGUF").unwrap();
-    catalogue.register(&Manifest { aliases: vec!["other:name".into()], ..reference("mine", &elsewhere) }).unwrap();
+    catalogue
+        .register(&Manifest { aliases: vec!["other:name".into()], ..reference("mine", &elsewhere) })
+        .unwrap();
     assert_eq!(catalogue.find("mine").unwrap().path, elsewhere);
     let entry = catalogue.find("other:name").unwrap();
     assert_eq!(catalogue.remove(&entry).unwrap(), Some(elsewhere.clone()));
@@ -56,7 +58,10 @@ fn a_near_name_is_suggested() {
     let file = dir.path().join("a.gguf");
     std::fs::write(&file, "GGUF").unwrap();
     catalogue.register(&reference("qwen3-4b", &file)).unwrap();
-    assert_eq!(catalogue.find("qwen3-4").unwrap_err().to_string(), "there is no model `qwen3-4`; did you mean `qwen3-4b`?");
+    assert_eq!(
+        catalogue.find("qwen3-4").unwrap_err().to_string(),
+        "there is no model `qwen3-4`; did you mean `qwen3-4b`?"
+    );
 }
 
 #[test]

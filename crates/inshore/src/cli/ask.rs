@@ -49,7 +49,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         }
     }
     if parts.is_empty() {
-        return Err(Failure::new(Exit::Usage, "there is no question").with_hint("inshore ask \"Name three colours\""));
+        return Err(
+            Failure::new(Exit::Usage, "there is no question").with_hint("inshore ask \"Name three colours\"")
+        );
     }
     block_on(until_interrupted(ask(context, args, &parts.join("\n\n"))))
 }
@@ -59,15 +61,12 @@ async fn ask(context: &Context, args: &Args, question: &str) -> Outcome {
     let mut messages = Vec::new();
     messages.extend(args.system.iter().map(|text| json!({"role": "system", "content": text})));
     messages.push(json!({"role": "user", "content": question}));
-    let mut body = json!({"model": args.model, "messages": messages, "stream": true});
+    // What is null was not given.
+    let body = json!({
+        "model": args.model, "messages": messages, "max_tokens": args.max_tokens, "temperature": args.temperature, "stream": true,
+    });
     let mut hints = vec![("x-inshore-feature", "ask")];
     hints.extend(args.sensitivity.iter().map(|level| ("x-inshore-sensitivity", level.as_str())));
-    if let Some(max_tokens) = args.max_tokens {
-        body["max_tokens"] = json!(max_tokens);
-    }
-    if let Some(temperature) = args.temperature {
-        body["temperature"] = json!(temperature);
-    }
     let mut answering = daemon.stream("/v1/chat/completions", &body, &hints).await?;
     answer::warn_of_builtin(&answering);
     let shown = answer::show(context.output, &mut answering).await?;

@@ -43,7 +43,8 @@ struct Chat<'a> {
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     if context.output.json {
-        return Err(Failure::new(Exit::Usage, "a chat has no JSON form").with_hint("`inshore ask --json` answers one question"));
+        return Err(Failure::new(Exit::Usage, "a chat has no JSON form")
+            .with_hint("`inshore ask --json` answers one question"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let daemon = runtime.block_on(find_or_start(&context.starter()))?;
@@ -72,7 +73,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             },
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => return Ok(()),
-            Err(error) => return Err(Failure::new(Exit::Failure, format!("the terminal cannot be read: {error}"))),
+            Err(error) => {
+                return Err(Failure::new(Exit::Failure, format!("the terminal cannot be read: {error}")));
+            }
         }
     }
 }
@@ -98,7 +101,9 @@ impl Chat<'_> {
             "/model" if rest.is_empty() => output::note(&self.model),
             "/model" => self.model = rest.trim().to_owned(),
             "/system" => self.system = (!rest.trim().is_empty()).then(|| rest.trim().to_owned()),
-            _ if word.starts_with('/') => output::warn(&format!("`{word}` is not a command; /help lists them")),
+            _ if word.starts_with('/') => {
+                output::warn(&format!("`{word}` is not a command; /help lists them"))
+            }
             _ => return Turn::Go(line),
         }
         Turn::Again
@@ -136,7 +141,8 @@ impl Chat<'_> {
         let body = json!({
             "model": self.model, "messages": messages, "stream": true,
         });
-        let mut answering = self.daemon.stream("/v1/chat/completions", &body, &[("x-inshore-feature", "chat")]).await?;
+        let mut answering =
+            self.daemon.stream("/v1/chat/completions", &body, &[("x-inshore-feature", "chat")]).await?;
         if self.messages.len() == 1 {
             answer::warn_of_builtin(&answering);
         }

@@ -61,7 +61,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
 
 fn from_stdin() -> Outcome<String> {
     if output::stdin_is_terminal() {
-        return Err(Failure::new(Exit::Usage, "there is no text to continue").with_hint("inshore complete \"Thank you for\""));
+        return Err(Failure::new(Exit::Usage, "there is no text to continue")
+            .with_hint("inshore complete \"Thank you for\""));
     }
     let mut text = String::new();
     std::io::stdin().lock().take(MAX_STDIN).read_to_string(&mut text).context("stdin is not text")?;
@@ -70,13 +71,11 @@ fn from_stdin() -> Outcome<String> {
 
 async fn complete(context: &Context, args: &Args, text: &str) -> Outcome {
     let daemon = find_or_start(&context.starter()).await?;
-    let mut body = json!({
+    // A seed that is null is one that was not given.
+    let body = json!({
         "model": args.model, "prompt": text, "max_tokens": args.max_tokens, "temperature": args.temperature,
-        "repetition_penalty": REPETITION_PENALTY, "stream": true,
+        "repetition_penalty": REPETITION_PENALTY, "seed": args.seed, "stream": true,
     });
-    if let Some(seed) = args.seed {
-        body["seed"] = json!(seed);
-    }
     let mut answering = daemon.stream("/v1/completions", &body, &[("x-inshore-feature", "complete")]).await?;
     let output = context.output;
     if !output.json && !args.no_echo {
@@ -119,7 +118,8 @@ struct Sentence {
 
 /// Abbreviations of business prose.
 const ABBREVIATIONS: [&str; 16] = [
-    "mr", "mrs", "ms", "messrs", "dr", "st", "no", "co", "inst", "ult", "prox", "esq", "hon", "jr", "etc", "vs",
+    "mr", "mrs", "ms", "messrs", "dr", "st", "no", "co", "inst", "ult", "prox", "esq", "hon", "jr", "etc",
+    "vs",
 ];
 
 impl Sentence {

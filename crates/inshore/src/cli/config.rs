@@ -20,7 +20,9 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show every effective value and where it came from
-    #[command(after_help = "Examples:\n  inshore config show\n  inshore config show --json --set engine.threads=2")]
+    #[command(
+        after_help = "Examples:\n  inshore config show\n  inshore config show --json --set engine.threads=2"
+    )]
     Show,
     /// Look for mistakes, in a file or in all layers
     #[command(after_help = "Examples:\n  inshore config check\n  inshore config check ./config.toml")]
@@ -57,19 +59,24 @@ fn show(context: &Context) -> Outcome {
     if context.output.json {
         let values: Map<String, Value> = all
             .into_iter()
-            .map(|(path, setting)| (path, json!({"value": setting.value, "origin": setting.origin.to_string()})))
+            .map(|(path, setting)| {
+                (path, json!({"value": setting.value, "origin": setting.origin.to_string()}))
+            })
             .collect();
         return Ok(context.output.json(&values)?);
     }
-    let rows: Vec<Vec<String>> =
-        all.into_iter().map(|(path, setting)| vec![path, setting.value.to_string(), setting.origin.to_string()]).collect();
+    let rows: Vec<Vec<String>> = all
+        .into_iter()
+        .map(|(path, setting)| vec![path, setting.value.to_string(), setting.origin.to_string()])
+        .collect();
     Ok(context.output.table(&["KEY", "VALUE", "FROM"], &rows)?)
 }
 
 fn check(context: &Context, file: Option<&PathBuf>) -> Outcome {
     match file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
             config::check_file(path, &text, &context.environment)?;
             output::note(&format!("{}: no mistakes", path.display()));
         }
@@ -89,7 +96,8 @@ fn check(context: &Context, file: Option<&PathBuf>) -> Outcome {
 fn paths(context: &Context) -> Outcome {
     let paths = [("system", &context.paths.system_config), ("user", &context.paths.user_config)];
     if context.output.json {
-        let value: Map<String, Value> = paths.iter().map(|(name, path)| ((*name).to_owned(), json!(path))).collect();
+        let value: Map<String, Value> =
+            paths.iter().map(|(name, path)| ((*name).to_owned(), json!(path))).collect();
         return Ok(context.output.json(&value)?);
     }
     let facts = paths.map(|(name, path)| (name, path.display().to_string()));

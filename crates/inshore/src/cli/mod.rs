@@ -43,7 +43,8 @@ Examples:
 /// The end of `inshore --help`: exit codes, environment, examples.
 fn after_help() -> String {
     let width = VARIABLES.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let variables: String = VARIABLES.iter().map(|(name, does)| format!("\n  {name:<width$}  {does}")).collect();
+    let variables: String =
+        VARIABLES.iter().map(|(name, does)| format!("\n  {name:<width$}  {does}")).collect();
     format!("{EXAMPLES}\n\nEnvironment:{variables}")
 }
 
@@ -124,7 +125,10 @@ impl Context {
     /// The models folder.
     pub(crate) fn catalogue(&self, loaded: &Loaded) -> crate::catalogue::Catalogue {
         let models = &loaded.config.models;
-        crate::catalogue::Catalogue::new(models.dir.clone().unwrap_or_else(|| self.paths.models()), models.builtin)
+        crate::catalogue::Catalogue::new(
+            models.dir.clone().unwrap_or_else(|| self.paths.models()),
+            models.builtin,
+        )
     }
 }
 
@@ -143,7 +147,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn is_broken_pipe(failure: &Failure) -> bool {
-    let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
+    };
     failure.error.chain().any(|cause| kind(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         }
         match receipts {
             Value::Array(mut receipts) if !receipts.is_empty() => show(context, receipts.swap_remove(0)),
-            _ => Err(Failure::new(Exit::Failure, "there is no receipt yet").with_hint("inshore complete \"Thank you for\"")),
+            _ => Err(Failure::new(Exit::Failure, "there is no receipt yet")
+                .with_hint("inshore complete \"Thank you for\"")),
         }
     })
 }
@@ -66,7 +67,9 @@ fn list(context: &Context, receipts: Value) -> Outcome {
             ]
         })
         .collect();
-    Ok(context.output.table(&["ID", "AT", "TIER", "MODEL", "TOKENS", "TIME", "BYTES OUT", "OUTCOME"], &rows)?)
+    Ok(context
+        .output
+        .table(&["ID", "AT", "TIER", "MODEL", "TOKENS", "TIME", "BYTES OUT", "OUTCOME"], &rows)?)
 }
 
 fn millis(micros: Option<u64>) -> String {
@@ -96,7 +99,10 @@ fn show(context: &Context, value: Value) -> Outcome {
         ("bytes out", bytes_out(&receipt)),
         (
             "tokens",
-            format!("prompt {} ({} re-used), answer {}", usage.prompt_tokens, usage.cached_tokens, usage.output_tokens),
+            format!(
+                "prompt {} ({} re-used), answer {}",
+                usage.prompt_tokens, usage.cached_tokens, usage.output_tokens
+            ),
         ),
         (
             "times",

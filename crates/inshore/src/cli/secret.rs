@@ -20,7 +20,9 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Read a key from stdin and keep it
-    #[command(after_help = "Example:\n  inshore secret set openai < key.txt\n\nA target then names it: key = { keyring = \"openai\" }")]
+    #[command(
+        after_help = "Example:\n  inshore secret set openai < key.txt\n\nA target then names it: key = { keyring = \"openai\" }"
+    )]
     Set {
         /// What to call it
         name: String,
@@ -55,7 +57,9 @@ fn set(context: &Context, name: &str) -> Outcome {
         return Err(Failure::new(Exit::Usage, "the key is empty"));
     }
     secrets::set(&context.paths, name, secret.trim())?;
-    output::note(&format!("kept as `{name}`; a running daemon reads it after `inshore stop` and a new start"));
+    output::note(&format!(
+        "kept as `{name}`; a running daemon reads it after `inshore stop` and a new start"
+    ));
     Ok(())
 }
 
@@ -67,5 +71,6 @@ fn piped() -> Outcome<zeroize::Zeroizing<String>> {
 
 /// The terminal would show what is typed, so it is asked for without echo where the editor can do that.
 fn typed() -> Outcome<zeroize::Zeroizing<String>> {
-    Err(Failure::new(Exit::Usage, "a key that is typed would be seen").with_hint("pipe it in: inshore secret set NAME < key.txt"))
+    Err(Failure::new(Exit::Usage, "a key that is typed would be seen")
+        .with_hint("pipe it in: inshore secret set NAME < key.txt"))
 }

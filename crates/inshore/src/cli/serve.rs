@@ -32,7 +32,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let mut sets = context.sets.clone();
     sets.extend(args.listen.map(|address| format!("server.listen={address}")));
     let (paths, environment) = (context.paths.clone(), context.environment.clone());
-    let read = move || crate::config::load(&Sources { paths: &paths, environment: &environment, sets: &sets });
+    let read =
+        move || crate::config::load(&Sources { paths: &paths, environment: &environment, sets: &sets });
     let loaded = read()?;
     let announce = args.announce;
     daemon::run(Start {

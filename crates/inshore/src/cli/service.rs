@@ -52,7 +52,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     if args.uninstall {
         run_all(&manager.disable);
         match std::fs::remove_file(&manager.file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => output::note("no service was installed"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                output::note("no service was installed")
+            }
             other => {
                 other.with_context(|| format!("cannot delete `{}`", manager.file.display()))?;
                 output::note(&format!("deleted {}", manager.file.display()));
@@ -111,12 +113,18 @@ fn commands(lines: &[&[&str]]) -> Vec<Vec<String>> {
 }
 
 fn systemd(program: &Path, config: &Path, inshore_home: Option<PathBuf>) -> Manager {
-    let environment = inshore_home.map(|home| format!("Environment={}\n", systemd_quoted(&format!("INSHORE_HOME={}", home.display()))));
+    let environment = inshore_home
+        .map(|home| format!("Environment={}\n", systemd_quoted(&format!("INSHORE_HOME={}", home.display()))));
     let program = systemd_quoted(&program.display().to_string());
     Manager {
         file: config.join("systemd/user/inshore.service"),
-        content: SYSTEMD.replace("{program}", &program).replace("{environment}\n", &environment.unwrap_or_default()),
-        enable: commands(&[&["systemctl", "--user", "daemon-reload"], &["systemctl", "--user", "enable", "inshore.service"]]),
+        content: SYSTEMD
+            .replace("{program}", &program)
+            .replace("{environment}\n", &environment.unwrap_or_default()),
+        enable: commands(&[
+            &["systemctl", "--user", "daemon-reload"],
+            &["systemctl", "--user", "enable", "inshore.service"],
+        ]),
         start: commands(&[&["systemctl", "--user", "restart", "inshore.service"]]),
         disable: commands(&[&["systemctl", "--user", "disable", "--now", "inshore.service"]]),
     }
@@ -150,7 +158,10 @@ fn windows(program: &Path, state: &Path) -> Manager {
         content: WINDOWS.replace("{program}", &xml_escaped(&program.display().to_string())),
         enable: commands(&[&["schtasks", "/Create", "/F", "/TN", "Inshore", "/XML", &path]]),
         start: commands(&[&["schtasks", "/Run", "/TN", "Inshore"]]),
-        disable: commands(&[&["schtasks", "/End", "/TN", "Inshore"], &["schtasks", "/Delete", "/F", "/TN", "Inshore"]]),
+        disable: commands(&[
+            &["schtasks", "/End", "/TN", "Inshore"],
+            &["schtasks", "/Delete", "/F", "/TN", "Inshore"],
+        ]),
         file,
     }
 }
@@ -166,7 +177,11 @@ mod tests {
     #[test]
     fn every_template_is_filled_in_and_safe_against_odd_paths() {
         let unit = systemd(Path::new("/opt/in shore/100%/$x/inshore"), Path::new("/c"), Some("/h".into()));
-        assert!(unit.content.contains("ExecStart=\"/opt/in shore/100%%/$$x/inshore\" serve\n"), "{}", unit.content);
+        assert!(
+            unit.content.contains("ExecStart=\"/opt/in shore/100%%/$$x/inshore\" serve\n"),
+            "{}",
+            unit.content
+        );
         assert!(unit.content.contains("Environment=\"INSHORE_HOME=/h\"\n"));
         let plain = systemd(Path::new("/i"), Path::new("/c"), None);
         let agent = launchd(Path::new("/Applications/A&B/inshore"), Path::new("/Users/me"), Path::new("/l"));

@@ -24,7 +24,8 @@ pub(crate) fn run(context: &Context, _args: &Args) -> Outcome {
             return Ok(context.output.json(&status)?);
         }
         let text = |pointer: &str| status.pointer(pointer).map(plain).unwrap_or_else(|| "-".to_owned());
-        let memory = status.pointer("/resident_bytes").and_then(Value::as_u64).map_or("-".to_owned(), output::bytes);
+        let memory =
+            status.pointer("/resident_bytes").and_then(Value::as_u64).map_or("-".to_owned(), output::bytes);
         let address = &daemon.address;
         let socket = address.unix.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
         context.output.facts(&[
@@ -60,7 +61,11 @@ fn row(target: &Value) -> Vec<String> {
 fn detail(value: Option<&Value>) -> String {
     let pairs = value.and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |pair: &Value, key: &str| pair.get(key).map(plain).unwrap_or_default();
-    pairs.iter().map(|pair| format!("{} {}", text(pair, "name"), text(pair, "value"))).collect::<Vec<_>>().join(", ")
+    pairs
+        .iter()
+        .map(|pair| format!("{} {}", text(pair, "name"), text(pair, "value")))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn plain(value: &Value) -> String {

@@ -8,8 +8,10 @@ use crate::failure::Outcome;
 
 /// Make and revoke the tokens that apps present.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A receipt names the app whose token was presented, and prompt caches are kept apart by app.
-A running daemon learns of new and revoked tokens at once.")]
+#[command(
+    after_help = "A receipt names the app whose token was presented, and prompt caches are kept apart by app.
+A running daemon learns of new and revoked tokens at once."
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -47,7 +49,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             Ok(context.output.line(&token)?)
         }
         Command::List => {
-            let apps: Vec<String> = std::iter::once(tokens::OWN_APP.to_owned()).chain(tokens::apps(paths)?).collect();
+            let apps: Vec<String> =
+                std::iter::once(tokens::OWN_APP.to_owned()).chain(tokens::apps(paths)?).collect();
             if context.output.json {
                 return Ok(context.output.json(&apps)?);
             }

@@ -35,7 +35,9 @@ pub(crate) struct Answering {
 
 impl Answering {
     pub(super) fn new(response: Response<Incoming>) -> Self {
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
         Self {
             receipt: header("x-inshore-receipt"),
             target: header("x-inshore-target"),
@@ -86,8 +88,11 @@ fn pieces(value: &Value) -> anyhow::Result<Vec<Piece>> {
     }
     let mut pieces = Vec::new();
     let Some(choice) = value.pointer("/choices/0") else { return Ok(pieces) };
-    let text = |pointer: &str| choice.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-    pieces.extend(text("/delta/reasoning_content").or_else(|| text("/delta/reasoning")).map(Piece::Reasoning));
+    let text = |pointer: &str| {
+        choice.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    pieces
+        .extend(text("/delta/reasoning_content").or_else(|| text("/delta/reasoning")).map(Piece::Reasoning));
     pieces.extend(text("/delta/content").or_else(|| text("/text")).map(Piece::Text));
     pieces.extend(text("/finish_reason").map(Piece::Finished));
     Ok(pieces)
@@ -103,8 +108,13 @@ mod tests {
         let chat = json!({"choices": [{"delta": {"content": "Hi"}, "finish_reason": null}]});
         assert_eq!(pieces(&chat).unwrap(), [Piece::Text("Hi".into())]);
         let completion = json!({"choices": [{"text": "there", "finish_reason": "stop"}]});
-        assert_eq!(pieces(&completion).unwrap(), [Piece::Text("there".into()), Piece::Finished("stop".into())]);
+        assert_eq!(
+            pieces(&completion).unwrap(),
+            [Piece::Text("there".into()), Piece::Finished("stop".into())]
+        );
         assert_eq!(pieces(&json!({"choices": [], "usage": {}})).unwrap(), []);
-        assert!(pieces(&json!({"error": {"message": "it broke"}})).unwrap_err().to_string().contains("it broke"));
+        assert!(
+            pieces(&json!({"error": {"message": "it broke"}})).unwrap_err().to_string().contains("it broke")
+        );
     }
 }

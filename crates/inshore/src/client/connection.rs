@@ -56,7 +56,8 @@ impl Endpoint {
         token: &str,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>> {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).context("the token file is damaged")?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {token}")).context("the token file is damaged")?;
         bearer.set_sensitive(true);
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, bearer);
@@ -66,10 +67,17 @@ impl Endpoint {
             #[cfg(unix)]
             Self::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await;
-                exchange(tasks, stream.with_context(|| format!("cannot connect to `{}`", path.display()))?, request).await
+                exchange(
+                    tasks,
+                    stream.with_context(|| format!("cannot connect to `{}`", path.display()))?,
+                    request,
+                )
+                .await
             }
             Self::Tcp(Loopback(address)) => {
-                let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+                let stream = TcpStream::connect(address)
+                    .await
+                    .with_context(|| format!("cannot connect to {address}"))?;
                 stream.set_nodelay(true)?;
                 exchange(tasks, stream, request).await
             }
@@ -77,7 +85,11 @@ impl Endpoint {
     }
 }
 
-async fn exchange<S>(tasks: &TaskTracker, stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>>
+async fn exchange<S>(
+    tasks: &TaskTracker,
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -95,7 +107,13 @@ mod tests {
 
     #[test]
     fn nothing_but_this_machine_can_be_an_endpoint() {
-        let address = |tcp: &str| Address { pid: 1, version: String::new(), tcp: tcp.parse().unwrap(), unix: None, started: 0 };
+        let address = |tcp: &str| Address {
+            pid: 1,
+            version: String::new(),
+            tcp: tcp.parse().unwrap(),
+            unix: None,
+            started: 0,
+        };
         assert!(Endpoint::of(&address("127.0.0.1:1")).is_ok());
         assert!(Endpoint::of(&address("[::1]:1")).is_ok());
         for elsewhere in ["192.168.1.1:1", "0.0.0.0:1", "8.8.8.8:1", "[2001:db8::1]:1"] {

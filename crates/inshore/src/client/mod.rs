@@ -48,7 +48,8 @@ impl Daemon {
             return Ok(None);
         }
         let Some(address) = Address::read(paths) else { return Ok(None) };
-        let token = tokens::own_if_any(paths).with_context(|| format!("cannot read `{}`", paths.token().display()))?;
+        let token = tokens::own_if_any(paths)
+            .with_context(|| format!("cannot read `{}`", paths.token().display()))?;
         let endpoint = Endpoint::of(&address)?;
         Ok(Some(Self { address, endpoint, token, tasks: TaskTracker::new() }))
     }
@@ -73,7 +74,12 @@ impl Daemon {
     }
 
     /// Sends a request whose answer is streamed, with hints: names and values of `x-inshore-` headers.
-    pub(crate) async fn stream(&self, path: &str, body: &Value, hints: &[(&'static str, &str)]) -> Outcome<Answering> {
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+        hints: &[(&'static str, &str)],
+    ) -> Outcome<Answering> {
         let response = self.send(Method::POST, path, Some(body), hints).await?;
         if !response.status().is_success() {
             return Err(refusal(response).await);
@@ -115,7 +121,8 @@ async fn whole(response: Response<Incoming>) -> Outcome<Value> {
 
 async fn read(response: Response<Incoming>) -> anyhow::Result<Bytes> {
     let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|error| anyhow::anyhow!("the daemon's answer broke off: {error}"))
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|error| anyhow::anyhow!("the daemon's answer broke off: {error}"))
 }
 
 /// What the daemon says when it refuses, in either of its two shapes: OpenAI's and that of RFC 9457.
@@ -129,6 +136,10 @@ async fn refusal(response: Response<Incoming>) -> Failure {
     let message = text("/error/message").or_else(|| text("/detail")).or_else(|| text("/title"));
     let message = message.unwrap_or_else(|| format!("the daemon answered {status}"));
     let hint = text("/error/hint").or_else(|| text("/hint"));
-    let exit = if status == StatusCode::NOT_FOUND || status.is_server_error() { Exit::Failure } else { Exit::Refused };
+    let exit = if status == StatusCode::NOT_FOUND || status.is_server_error() {
+        Exit::Failure
+    } else {
+        Exit::Refused
+    };
     Failure { exit, error: anyhow::anyhow!("{message}"), hint }
 }

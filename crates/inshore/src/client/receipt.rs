@@ -94,7 +94,8 @@ impl Receipt {
 
     /// When the request was admitted, in this machine's time zone where it is known.
     pub(crate) fn at(&self) -> String {
-        jiff::Timestamp::from_millisecond(self.at_unix_ms).map_or_else(|_| self.at_unix_ms.to_string(), |at| at.to_string())
+        jiff::Timestamp::from_millisecond(self.at_unix_ms)
+            .map_or_else(|_| self.at_unix_ms.to_string(), |at| at.to_string())
     }
 
     pub(crate) fn ending(&self) -> String {

@@ -119,7 +119,8 @@ fn open_log(paths: &Paths) -> Outcome<std::fs::File> {
 
 fn did_not_start(paths: &Paths) -> Failure {
     let log = paths.daemon_log();
-    let text = std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text =
+        std::fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n  ");
     Failure::new(Exit::Unreachable, format!("the daemon did not start; its last words:\n  {last}"))

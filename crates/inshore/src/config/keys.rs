@@ -32,14 +32,40 @@ pub(super) const PLAIN: [(&str, &str); 23] = [
 
 /// Keys of one `[models.ID]`.
 pub(super) const MODEL: [&str; 10] = [
-    "context", "parallel", "keep_alive", "threads", "gpu_layers", "kv_type", "template", "aliases", "adapters", "embeddings",
+    "context",
+    "parallel",
+    "keep_alive",
+    "threads",
+    "gpu_layers",
+    "kv_type",
+    "template",
+    "aliases",
+    "adapters",
+    "embeddings",
 ];
 
 /// Keys of one `[[targets]]`.
 pub(super) const TARGET: [&str; 20] = [
-    "id", "tier", "kind", "base_url", "model", "aliases", "key", "permit", "max_sensitivity", "context_window", "max_output",
-    "capabilities", "price", "free", "connect_timeout", "first_byte_timeout", "idle_timeout", "plain_http",
-    "responses_api", "stream_usage",
+    "id",
+    "tier",
+    "kind",
+    "base_url",
+    "model",
+    "aliases",
+    "key",
+    "permit",
+    "max_sensitivity",
+    "context_window",
+    "max_output",
+    "capabilities",
+    "price",
+    "free",
+    "connect_timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "plain_http",
+    "responses_api",
+    "stream_usage",
 ];
 
 /// The section names.
@@ -58,7 +84,9 @@ pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
     // Below this, suggestions read as noise: `size` for `listen`.
     const LIKE_ENOUGH: f64 = 0.45;
     known
-        .map(|word| (strsim::normalized_damerau_levenshtein(given, word).max(prefix_likeness(given, word)), word))
+        .map(|word| {
+            (strsim::normalized_damerau_levenshtein(given, word).max(prefix_likeness(given, word)), word)
+        })
         .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)

@@ -8,9 +8,9 @@ use toml::Spanned;
 use toml::Value;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::Sources;
 use super::keys::{self, nearest};
 use super::problem::Problems;
-use super::Sources;
 
 /// A config file longer than this is not one: the sample with every key has under 10 KB.
 const MAX_FILE: u64 = 1 << 20;
@@ -140,7 +140,9 @@ pub(super) fn merge_text(settings: &mut Settings, path: &Path, text: &str, probl
     let document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            let place = error.span().map_or_else(|| path.display().to_string(), |span| lines.origin(span.start).to_string());
+            let place = error
+                .span()
+                .map_or_else(|| path.display().to_string(), |span| lines.origin(span.start).to_string());
             return problems.add(place, format!("not valid TOML: {}", first_line(error.message())), None);
         }
     };
@@ -149,13 +151,21 @@ pub(super) fn merge_text(settings: &mut Settings, path: &Path, text: &str, probl
         match (section.get_ref().as_ref(), value.get_ref()) {
             ("targets", DeValue::Array(entries)) => merge_targets(settings, entries, &lines, problems),
             ("targets", _) => {
-                problems.add(origin, "`targets` is a list of tables", Some("begin each target with `[[targets]]`".into()));
+                problems.add(
+                    origin,
+                    "`targets` is a list of tables",
+                    Some("begin each target with `[[targets]]`".into()),
+                );
             }
             (name, DeValue::Table(table)) if keys::sections().any(|known| known == name) => {
                 merge_section(settings, name, table, &lines, problems);
             }
             (name, _) if keys::sections().any(|known| known == name) => {
-                problems.add(origin, format!("`{name}` is a section"), Some(format!("begin it with `[{name}]`")));
+                problems.add(
+                    origin,
+                    format!("`{name}` is a section"),
+                    Some(format!("begin it with `[{name}]`")),
+                );
             }
             (name, _) => unknown(problems, origin, "section", name, keys::sections(), ""),
         }
@@ -178,7 +188,13 @@ impl Lines<'_> {
     }
 }
 
-fn merge_section(settings: &mut Settings, section: &str, table: &DeTable<'_>, lines: &Lines<'_>, problems: &mut Problems) {
+fn merge_section(
+    settings: &mut Settings,
+    section: &str,
+    table: &DeTable<'_>,
+    lines: &Lines<'_>,
+    problems: &mut Problems,
+) {
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         let path = format!("{section}.{name}");
@@ -212,7 +228,13 @@ fn merge_targets(settings: &mut Settings, entries: &DeArray<'_>, lines: &Lines<'
     }
 }
 
-fn entries_of(table: &DeTable<'_>, prefix: &str, known: &[&'static str], lines: &Lines<'_>, problems: &mut Problems) -> Entries {
+fn entries_of(
+    table: &DeTable<'_>,
+    prefix: &str,
+    known: &[&'static str],
+    lines: &Lines<'_>,
+    problems: &mut Problems,
+) -> Entries {
     let mut entries = Entries::new();
     for (key, value) in table {
         let name = key.get_ref().as_ref();
@@ -277,7 +299,11 @@ fn set(settings: &mut Settings, path: &str, text: &str, origin: Origin, problems
     let of_model = path.strip_prefix("models.").and_then(|rest| rest.rsplit_once('.'));
     match of_model {
         Some((id, key)) if keys::MODEL.contains(&key) => {
-            settings.models.entry(id.to_owned()).or_default().insert(key.to_owned(), Setting { value, origin });
+            settings
+                .models
+                .entry(id.to_owned())
+                .or_default()
+                .insert(key.to_owned(), Setting { value, origin });
         }
         _ => unknown(problems, origin, "key", path, keys::PLAIN.iter().map(|(path, _)| *path), ""),
     }
@@ -294,12 +320,14 @@ fn plain_value(value: &Spanned<DeValue<'_>>, origin: Origin, problems: &mut Prob
 }
 
 fn owned(value: &DeValue<'_>, depth: usize) -> Result<Value, String> {
-    let deeper = depth.checked_sub(1).ok_or_else(|| format!("values are nested more than {MAX_DEPTH} deep"))?;
+    let deeper =
+        depth.checked_sub(1).ok_or_else(|| format!("values are nested more than {MAX_DEPTH} deep"))?;
     Ok(match value {
         DeValue::String(text) => Value::String(text.clone().into_owned()),
         DeValue::Boolean(flag) => Value::Boolean(*flag),
         DeValue::Integer(number) => Value::Integer(
-            i64::from_str_radix(number.as_str(), number.radix()).map_err(|_| format!("`{number}` is out of range"))?,
+            i64::from_str_radix(number.as_str(), number.radix())
+                .map_err(|_| format!("`{number}` is out of range"))?,
         ),
         DeValue::Float(number) => {
             Value::Float(number.as_str().parse().map_err(|_| format!("`{number}` is not a number"))?)

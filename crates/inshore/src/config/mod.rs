@@ -167,7 +167,11 @@ fn finish(
     environment: &Environment,
     mut problems: Problems,
 ) -> Result<Loaded, Problems> {
-    let mut reader = Reader::new(&settings, environment.path("HOME").or_else(|| environment.path("USERPROFILE")), &mut problems);
+    let mut reader = Reader::new(
+        &settings,
+        environment.path("HOME").or_else(|| environment.path("USERPROFILE")),
+        &mut problems,
+    );
     let config = config(&mut reader);
     if problems.is_empty() { Ok(Loaded { config, settings, files }) } else { Err(problems) }
 }

@@ -69,7 +69,8 @@ fn adapters(reader: &mut Reader<'_>, path: &str) -> Vec<(String, PathBuf)> {
     let mut adapters = Vec::new();
     for item in reader.items(path) {
         let text = |key: &str| item.get(key).and_then(Value::as_str);
-        let extra = item.as_table().is_none_or(|table| table.keys().any(|key| key != "name" && key != "path"));
+        let extra =
+            item.as_table().is_none_or(|table| table.keys().any(|key| key != "name" && key != "path"));
         match (text("name"), text("path").map(|text| reader.expand(text)), extra) {
             (Some(name), Some(file), false) if file.is_absolute() => adapters.push((name.to_owned(), file)),
             _ => reader.wrong(

@@ -31,7 +31,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the keys of one entry (`models.ID`, `targets`) with `read`.
-    pub(super) fn within<T>(&mut self, name: &str, entries: &'a Entries, origin: Origin, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn within<T>(
+        &mut self,
+        name: &str,
+        entries: &'a Entries,
+        origin: Origin,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         self.entry = Some((name.to_owned(), entries, origin));
         let value = read(self);
         self.entry = None;
@@ -55,7 +61,9 @@ impl<'a> Reader<'a> {
     /// Reports a value that is wrong.
     pub(super) fn wrong(&mut self, path: &str, message: String, hint: Option<&str>) {
         let origin = self.setting(path).map(|setting| setting.origin.clone());
-        let place = origin.or_else(|| self.entry.as_ref().map(|(_, _, origin)| origin.clone())).unwrap_or(Origin::BuiltIn);
+        let place = origin
+            .or_else(|| self.entry.as_ref().map(|(_, _, origin)| origin.clone()))
+            .unwrap_or(Origin::BuiltIn);
         self.problems.add(place, message, hint.map(str::to_owned));
     }
 
@@ -233,7 +241,11 @@ impl<'a> Reader<'a> {
             _ => {
                 let socket = self.path(path);
                 if !socket_path_fits(&socket) {
-                    self.wrong(path, format!("`{}` is longer than a socket's path may be", socket.display()), None);
+                    self.wrong(
+                        path,
+                        format!("`{}` is longer than a socket's path may be", socket.display()),
+                        None,
+                    );
                 }
                 UnixSocket::At(socket)
             }
@@ -248,12 +260,20 @@ impl<'a> Reader<'a> {
             Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
                 let authority = rest.split('/').next().unwrap_or_default();
                 if authority.contains('@') {
-                    self.wrong(path, "the address holds a user name or password".to_owned(), Some("name a key with `key = { env = \"…\" }`"));
+                    self.wrong(
+                        path,
+                        "the address holds a user name or password".to_owned(),
+                        Some("name a key with `key = { env = \"…\" }`"),
+                    );
                 }
             }
             _ => {
                 let shown: String = text.chars().take(80).collect();
-                self.wrong(path, format!("`{shown}` is not an address that begins with `https://` or `http://`"), None);
+                self.wrong(
+                    path,
+                    format!("`{shown}` is not an address that begins with `https://` or `http://`"),
+                    None,
+                );
             }
         }
         text

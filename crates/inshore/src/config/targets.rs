@@ -63,7 +63,8 @@ pub(crate) struct Timeouts {
 }
 
 /// What a chat model behind such an API can be expected to do when the config does not say.
-const USUAL: [Capability; 4] = [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Logprobs];
+const USUAL: [Capability; 4] =
+    [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Logprobs];
 const USUAL_ANTHROPIC: [Capability; 2] = [Capability::Chat, Capability::Tools];
 
 pub(super) fn targets(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
@@ -89,8 +90,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
             reader.wrong(key, format!("this target has no `{key}`"), None);
         }
     }
-    let kind =
-        reader.choice("kind", &[("openai", TargetKind::OpenAi), ("anthropic", TargetKind::Anthropic)]);
+    let kind = reader.choice("kind", &[("openai", TargetKind::OpenAi), ("anthropic", TargetKind::Anthropic)]);
     RemoteTarget {
         id: id(reader),
         tier: reader.maybe("tier", tier).unwrap_or(Tier::Cloud),
@@ -101,7 +101,9 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         key: reader.maybe("key", key).flatten(),
         permitted_up_to: permitted(reader),
         // Small enough that a model of unknown size is not sent what it cannot read.
-        context_window: reader.maybe("context_window", |reader, path| reader.whole(path, 256, u32::MAX)).unwrap_or(8192),
+        context_window: reader
+            .maybe("context_window", |reader, path| reader.whole(path, 256, u32::MAX))
+            .unwrap_or(8192),
         max_output: reader.maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX)),
         capabilities: reader.maybe("capabilities", capabilities).unwrap_or_else(|| match kind {
             TargetKind::OpenAi => USUAL.into_iter().collect(),
@@ -134,10 +136,16 @@ fn tier(reader: &mut Reader<'_>, path: &str) -> Tier {
 }
 
 fn permitted(reader: &mut Reader<'_>) -> Option<Sensitivity> {
-    let levels: Vec<(&str, Sensitivity)> = Sensitivity::ALL.into_iter().map(|level| (level.as_str(), level)).collect();
-    let up_to = reader.maybe("max_sensitivity", |reader, path| reader.choice(path, &levels)).unwrap_or_default();
+    let levels: Vec<(&str, Sensitivity)> =
+        Sensitivity::ALL.into_iter().map(|level| (level.as_str(), level)).collect();
+    let up_to =
+        reader.maybe("max_sensitivity", |reader, path| reader.choice(path, &levels)).unwrap_or_default();
     if up_to == Sensitivity::Restricted {
-        reader.wrong("max_sensitivity", "restricted text never leaves the device".to_owned(), Some("use `confidential` at most"));
+        reader.wrong(
+            "max_sensitivity",
+            "restricted text never leaves the device".to_owned(),
+            Some("use `confidential` at most"),
+        );
     }
     reader.flag("permit").then_some(up_to)
 }
@@ -173,7 +181,11 @@ fn capabilities(reader: &mut Reader<'_>, path: &str) -> Capabilities {
             Some(capability) => all = all.with(capability),
             None => {
                 let words: Vec<_> = Capability::ALL.iter().map(|capability| capability.as_str()).collect();
-                reader.wrong(path, format!("`{word}` is not a capability"), Some(&format!("there are: {}", words.join(", "))));
+                reader.wrong(
+                    path,
+                    format!("`{word}` is not a capability"),
+                    Some(&format!("there are: {}", words.join(", "))),
+                );
             }
         }
     }
@@ -199,17 +211,26 @@ fn price_table(reader: &mut Reader<'_>, path: &str) -> Option<Price> {
         reader.wrong(path, "`price` must be a table".to_owned(), Some(hint));
         return None;
     };
-    if let Some(key) = table.keys().find(|key| !["currency", "input", "cached_input", "output"].contains(&key.as_str())) {
+    if let Some(key) =
+        table.keys().find(|key| !["currency", "input", "cached_input", "output"].contains(&key.as_str()))
+    {
         reader.wrong(path, format!("`price` has no `{key}`"), Some(hint));
         return None;
     }
     let amount = |key: &str| table.get(key).and_then(Value::as_str).and_then(values::micros);
-    let currency = table.get("currency").map_or(Some(Currency::USD), |code| code.as_str().and_then(Currency::new));
+    let currency =
+        table.get("currency").map_or(Some(Currency::USD), |code| code.as_str().and_then(Currency::new));
     let cached = if table.contains_key("cached_input") { amount("cached_input") } else { amount("input") };
     match (currency, amount("input"), cached, amount("output")) {
-        (Some(currency), Some(input), Some(cached_input), Some(output)) => Some(Price { currency, input, cached_input, output }),
+        (Some(currency), Some(input), Some(cached_input), Some(output)) => {
+            Some(Price { currency, input, cached_input, output })
+        }
         _ => {
-            reader.wrong(path, "`price` needs `input` and `output` as amounts in quotes".to_owned(), Some(hint));
+            reader.wrong(
+                path,
+                "`price` needs `input` and `output` as amounts in quotes".to_owned(),
+                Some(hint),
+            );
             None
         }
     }

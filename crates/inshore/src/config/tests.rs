@@ -19,7 +19,9 @@ fn problem(text: &str) -> String {
 
 /// The sample with its examples switched on: an example line begins with `#` and no space.
 fn sample_with_examples() -> String {
-    let example = |line: &str| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).map(str::to_owned);
+    let example = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).map(str::to_owned)
+    };
     SAMPLE.lines().map(|line| example(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
 
@@ -37,16 +39,22 @@ fn the_sample_says_what_is_built_in() {
 #[test]
 fn the_sample_documents_every_key() {
     let sample = check(&sample_with_examples()).unwrap_or_else(|problems| panic!("{problems}"));
-    let of_models: BTreeSet<&str> = sample.settings.models.values().flat_map(|entries| entries.keys().map(String::as_str)).collect();
+    let of_models: BTreeSet<&str> =
+        sample.settings.models.values().flat_map(|entries| entries.keys().map(String::as_str)).collect();
     assert_eq!(of_models, keys::MODEL.into_iter().collect());
     let of_targets: BTreeSet<&str> =
         sample.settings.targets.iter().flat_map(|target| target.entries.keys().map(String::as_str)).collect();
     assert_eq!(of_targets, keys::TARGET.into_iter().collect());
     assert_eq!(sample.config.targets.len(), 2);
-    assert_eq!(sample.config.targets[0].permitted_up_to, None, "an example must not permit anything in the cloud");
+    assert_eq!(
+        sample.config.targets[0].permitted_up_to, None,
+        "an example must not permit anything in the cloud"
+    );
     // Each key has a sentence above it, or shares one with its neighbours.
     let lines: Vec<&str> = SAMPLE.lines().collect();
-    for (i, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with("# ")) {
+    for (i, line) in
+        lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with("# "))
+    {
         let before = lines[..i].iter().rev().find(|line| line.starts_with("# ") || line.starts_with('['));
         assert!(before.is_some_and(|line| line.starts_with("# ")), "nothing is said about `{line}`");
     }
@@ -113,7 +121,8 @@ fn wrong_values_say_what_is_right() {
     ");
 }
 
-const TARGET: &str = "[[targets]]\nid = \"a\"\ntier = \"cloud\"\nbase_url = \"https://a.test/v1\"\nmodel = \"m\"\n";
+const TARGET: &str =
+    "[[targets]]\nid = \"a\"\ntier = \"cloud\"\nbase_url = \"https://a.test/v1\"\nmodel = \"m\"\n";
 
 #[test]
 fn a_key_in_the_file_is_refused_and_not_repeated() {
@@ -147,15 +156,26 @@ fn prices_are_exact() {
 #[test]
 fn later_layers_win_and_origins_are_kept() {
     let paths = paths();
-    let environment = Environment::of([("INSHORE_ENGINE__THREADS", "3"), ("INSHORE_SERVER__LISTEN", "127.0.0.1:1"), ("INSHORE_HOME", "/x")]);
-    let sets = ["engine.threads=4".to_owned(), "models.a.b-7.context=512".to_owned(), "models.default=a.b-7".to_owned()];
+    let environment = Environment::of([
+        ("INSHORE_ENGINE__THREADS", "3"),
+        ("INSHORE_SERVER__LISTEN", "127.0.0.1:1"),
+        ("INSHORE_HOME", "/x"),
+    ]);
+    let sets = [
+        "engine.threads=4".to_owned(),
+        "models.a.b-7.context=512".to_owned(),
+        "models.default=a.b-7".to_owned(),
+    ];
     let loaded = load(&Sources { paths: &paths, environment: &environment, sets: &sets }).unwrap();
     assert_eq!(loaded.config.engine.threads, Some(4));
     assert_eq!(loaded.config.server.listen.port(), 1);
     assert_eq!(loaded.config.models.overrides["a.b-7"].context, Some(512));
     assert_eq!(loaded.config.models.default, "a.b-7");
     assert_eq!(loaded.settings.plain["engine.threads"].origin.to_string(), "--set engine.threads");
-    assert_eq!(loaded.settings.plain["server.listen"].origin.to_string(), "environment variable INSHORE_SERVER__LISTEN");
+    assert_eq!(
+        loaded.settings.plain["server.listen"].origin.to_string(),
+        "environment variable INSHORE_SERVER__LISTEN"
+    );
     assert_eq!(loaded.settings.plain["engine.batch"].origin, Origin::BuiltIn);
 }
 
@@ -178,7 +198,12 @@ fn wrong_variables_and_flags_are_refused() {
 fn a_later_file_replaces_a_target_whole() {
     let mut settings = Settings::built_in();
     let mut problems = Problems::default();
-    layers::merge_text(&mut settings, Path::new("system.toml"), &format!("{TARGET}permit = true\nfree = true\n"), &mut problems);
+    layers::merge_text(
+        &mut settings,
+        Path::new("system.toml"),
+        &format!("{TARGET}permit = true\nfree = true\n"),
+        &mut problems,
+    );
     layers::merge_text(&mut settings, Path::new("user.toml"), TARGET, &mut problems);
     let loaded = finish(settings, Vec::new(), &home(), problems).unwrap();
     assert_eq!(loaded.config.targets.len(), 1);

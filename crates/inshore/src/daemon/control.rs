@@ -62,7 +62,8 @@ impl Daemon {
             .targets()
             .into_iter()
             .map(|target| {
-                let model = loaded.iter().find(|model| target.tier == Tier::Device && model.id == target.model);
+                let model =
+                    loaded.iter().find(|model| target.tier == Tier::Device && model.id == target.model);
                 TargetStatus {
                     health: if down.contains(&target.id) { Health::Down } else { Health::Up },
                     state: model.map_or("remote", |model| state(&model.state)).to_owned(),

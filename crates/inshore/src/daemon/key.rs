@@ -48,22 +48,28 @@ pub(crate) fn find_or_make(paths: &Paths, wanted: StoreKey, environment: &Enviro
         Some(Place::File) => from_file(&paths.store_key()),
         Some(Place::Keyring) => from_keyring(),
         None if paths.database().exists() => {
-            bail!("the key of the database `{}` is gone: neither `{}` nor the keyring holds it",
-                paths.database().display(), paths.store_key().display())
+            bail!(
+                "the key of the database `{}` is gone: neither `{}` nor the keyring holds it",
+                paths.database().display(),
+                paths.store_key().display()
+            )
         }
         None => make(paths, wanted, environment),
     }
 }
 
 fn from_file(path: &Path) -> Result<Key> {
-    let text = Zeroizing::new(std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?);
+    let text = Zeroizing::new(
+        std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?,
+    );
     decode(text.trim()).with_context(|| format!("`{}` does not hold a key", path.display()))
 }
 
 fn from_keyring() -> Result<Key> {
     let secret = secrets::read(ENTRY, Patience::Person).context("cannot read the database's key")?;
     let secret = secret.context("the keyring no longer holds the database's key")?;
-    decode(std::str::from_utf8(&secret)?).context("the keyring holds something else in place of the database's key")
+    decode(std::str::from_utf8(&secret)?)
+        .context("the keyring holds something else in place of the database's key")
 }
 
 fn decode(text: &str) -> Result<Key> {
@@ -78,15 +84,23 @@ fn make(paths: &Paths, wanted: StoreKey, environment: &Environment) -> Result<Ke
     let in_keyring = match wanted {
         StoreKey::File => false,
         StoreKey::Keyring => {
-            keep_in_keyring(&text).context("cannot keep the database's key in the keyring, as `store.key` wants it")?;
+            keep_in_keyring(&text)
+                .context("cannot keep the database's key in the keyring, as `store.key` wants it")?;
             true
         }
         // Without a session bus there is no keyring, and asking would only cost the start.
-        StoreKey::Auto if cfg!(target_os = "linux") && environment.text("DBUS_SESSION_BUS_ADDRESS").is_none() => false,
+        StoreKey::Auto
+            if cfg!(target_os = "linux") && environment.text("DBUS_SESSION_BUS_ADDRESS").is_none() =>
+        {
+            false
+        }
         StoreKey::Auto => keep_in_keyring(&text).is_ok(),
     };
     if in_keyring {
-        write_private(&paths.store_key_in_keyring(), b"the key of the database is in the keyring, service `inshore`\n")?;
+        write_private(
+            &paths.store_key_in_keyring(),
+            b"the key of the database is in the keyring, service `inshore`\n",
+        )?;
     } else {
         write_private(&paths.store_key(), format!("{}\n", text.as_str()).as_bytes())
             .with_context(|| format!("cannot write `{}`", paths.store_key().display()))?;
@@ -98,7 +112,10 @@ fn make(paths: &Paths, wanted: StoreKey, environment: &Environment) -> Result<Ke
 fn keep_in_keyring(text: &str) -> Result<()> {
     secrets::write(ENTRY, text.as_bytes(), Patience::Start)?;
     let kept = secrets::read(ENTRY, Patience::Start)?;
-    anyhow::ensure!(kept.is_some_and(|kept| kept.as_slice() == text.as_bytes()), "the keyring did not keep the key");
+    anyhow::ensure!(
+        kept.is_some_and(|kept| kept.as_slice() == text.as_bytes()),
+        "the keyring did not keep the key"
+    );
     Ok(())
 }
 

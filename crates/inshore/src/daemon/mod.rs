@@ -67,10 +67,12 @@ pub(crate) fn engine_child() -> ExitCode {
 
 /// Runs the daemon until it is asked to end.
 pub(crate) fn run(start: Start<'_>) -> Outcome {
-    let lock = lock::take(start.paths).with_context(|| format!("cannot lock `{}`", start.paths.daemon_lock().display()))?;
+    let lock = lock::take(start.paths)
+        .with_context(|| format!("cannot lock `{}`", start.paths.daemon_lock().display()))?;
     let Some(_lock) = lock else {
         let message = format!("a daemon already runs for `{}`", start.paths.data.display());
-        return Err(Failure::new(Exit::AlreadyRunning, message).with_hint("`inshore status` shows it, `inshore stop` ends it"));
+        return Err(Failure::new(Exit::AlreadyRunning, message)
+            .with_hint("`inshore status` shows it, `inshore stop` ends it"));
     };
     log::begin(&start.loaded.config.log.level)?;
     let cores = std::thread::available_parallelism().map_or(*WORKERS.start(), usize::from);
@@ -98,7 +100,12 @@ async fn serve(start: Start<'_>) -> Result<()> {
         started: unix_seconds(),
     };
     let daemon = Arc::new(daemon);
-    let server = inshore_api::serve(listeners.open, daemon.parts(), daemon.api_options(&loaded.config.server), stop.clone());
+    let server = inshore_api::serve(
+        listeners.open,
+        daemon.parts(),
+        daemon.api_options(&loaded.config.server),
+        stop.clone(),
+    );
     tokio::pin!(server);
     address.write(paths).context("cannot write where the daemon can be reached")?;
     // The sockets are open: whoever connects now waits for the accept loop, which starts with the next poll.

@@ -1,7 +1,7 @@
 //! Device models: from config and models folder to the engine's pool.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -13,13 +13,12 @@ use inshore_runtime::Registered;
 
 use crate::catalogue::Entry;
 use crate::config::{Engine, KvType, ModelOverrides};
-use crate::paths::Paths;
 
 /// A template longer than this is not one: the longest in use have some 30 KB.
 const MAX_TEMPLATE: u64 = 1 << 20;
 
-/// A pool that starts children of this program.
-pub(crate) fn pool(engine: &Engine, paths: &Paths, clock: Arc<dyn Clock>) -> Result<DevicePool> {
+/// A pool that starts children of this program, and saves prefixes in `prefixes` if anywhere.
+pub(crate) fn pool(engine: &Engine, prefixes: Option<PathBuf>, clock: Arc<dyn Clock>) -> Result<DevicePool> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let launcher = Arc::new(CommandLauncher { program, arguments: vec!["engine".to_owned()] });
     let usual = PoolOptions::new(launcher, clock, Arc::new(SystemMemory));
@@ -34,7 +33,7 @@ pub(crate) fn pool(engine: &Engine, paths: &Paths, clock: Arc<dyn Clock>) -> Res
         keep_alive: engine.keep_alive,
         memory_limit: engine.memory_limit,
         require_sandbox: engine.require_sandbox,
-        state_dir: Some(paths.prefixes()),
+        state_dir: prefixes,
         state_limit: engine.saved_prefix_bytes,
         ..usual
     }))
@@ -48,7 +47,10 @@ fn kv_type(kv_type: KvType) -> frames::KvType {
 }
 
 /// The models in the folder, each with what the config says about it.
-pub(crate) fn device_models(entries: &[Entry], overrides: &BTreeMap<String, ModelOverrides>) -> Vec<DeviceModel> {
+pub(crate) fn device_models(
+    entries: &[Entry],
+    overrides: &BTreeMap<String, ModelOverrides>,
+) -> Vec<DeviceModel> {
     for id in overrides.keys().filter(|id| !entries.iter().any(|entry| entry.manifest.id == **id)) {
         tracing::warn!("the config has a section for the model `{id}`, which is not there");
     }
@@ -59,7 +61,9 @@ fn device_model(entry: &Entry, overrides: Option<&ModelOverrides>) -> DeviceMode
     let none = ModelOverrides::default();
     let overrides = overrides.unwrap_or(&none);
     let template = overrides.template.as_deref().and_then(|path| {
-        read_template(path).inspect_err(|error| tracing::warn!("`{}` keeps its own template: {error:#}", entry.manifest.id)).ok()
+        read_template(path)
+            .inspect_err(|error| tracing::warn!("`{}` keeps its own template: {error:#}", entry.manifest.id))
+            .ok()
     });
     DeviceModel {
         id: entry.manifest.id.clone(),
@@ -81,7 +85,11 @@ fn device_model(entry: &Entry, overrides: Option<&ModelOverrides>) -> DeviceMode
 
 fn read_template(path: &Path) -> Result<String> {
     let size = std::fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?.len();
-    anyhow::ensure!(size <= MAX_TEMPLATE, "`{}` has {size} bytes, a template may have {MAX_TEMPLATE}", path.display());
+    anyhow::ensure!(
+        size <= MAX_TEMPLATE,
+        "`{}` has {size} bytes, a template may have {MAX_TEMPLATE}",
+        path.display()
+    );
     std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 

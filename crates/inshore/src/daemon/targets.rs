@@ -28,7 +28,11 @@ pub(super) fn registered(
             permitted.push(provider.destination().clone());
         }
         let provider = Arc::new(provider);
-        all.push(Registered { target: Arc::clone(provider.target()), backend: provider.clone(), embedder: Some(provider) });
+        all.push(Registered {
+            target: Arc::clone(provider.target()),
+            backend: provider.clone(),
+            embedder: Some(provider),
+        });
     }
     gate.declare_only(permitted);
     Ok(all)
@@ -40,8 +44,10 @@ fn provider(
     clock: &Arc<dyn Clock>,
     environment: &Environment,
 ) -> Result<Provider> {
-    let base_url: Url = remote.base_url.parse().with_context(|| format!("`{}` is not an address", remote.base_url))?;
-    let destination = if remote.plain_http { Destination::of_plain(&base_url) } else { Destination::of(&base_url) }?;
+    let base_url: Url =
+        remote.base_url.parse().with_context(|| format!("`{}` is not an address", remote.base_url))?;
+    let destination =
+        if remote.plain_http { Destination::of_plain(&base_url) } else { Destination::of(&base_url) }?;
     let usual = Timeouts::default();
     let options = ProviderTarget {
         target: Arc::new(target(remote, destination.authority())),
@@ -87,11 +93,15 @@ fn key(remote: &RemoteTarget, environment: &Environment) -> Result<Option<Secret
         None => Ok(None),
         Some(KeySource::Environment(name)) => {
             let text = environment.text(name);
-            text.map(Secret::new).map(Some).ok_or_else(|| anyhow!("the environment variable `{name}` with its key is not set"))
+            text.map(Secret::new)
+                .map(Some)
+                .ok_or_else(|| anyhow!("the environment variable `{name}` with its key is not set"))
         }
         Some(KeySource::Keyring(name)) => {
             let secret = secrets::get(name, Patience::Start).context("its key cannot be read")?;
-            let secret = secret.ok_or_else(|| anyhow!("the keyring has no secret `{name}`; `inshore secret set {name}` keeps one"))?;
+            let secret = secret.ok_or_else(|| {
+                anyhow!("the keyring has no secret `{name}`; `inshore secret set {name}` keeps one")
+            })?;
             Ok(Some(Secret::new(secret.as_str())))
         }
     }

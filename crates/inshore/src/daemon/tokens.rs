@@ -80,7 +80,10 @@ fn check_app(app: &str) -> Result<()> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let begins = app.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if app == OWN_APP || !begins || app.len() > 64 || !app.bytes().all(good) {
-        bail!("`{}` cannot name an app: use letters, digits, `.`, `_` and `-`, 64 at most", app.chars().take(64).collect::<String>());
+        bail!(
+            "`{}` cannot name an app: use letters, digits, `.`, `_` and `-`, 64 at most",
+            app.chars().take(64).collect::<String>()
+        );
     }
     Ok(())
 }
@@ -94,7 +97,8 @@ fn read(path: &Path) -> Option<String> {
 
 fn make(path: &Path) -> Result<String> {
     let token = format!("ins_{}", hex::encode(random_bytes::<TOKEN_BYTES>()));
-    write_private(path, format!("{token}\n").as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))?;
+    write_private(path, format!("{token}\n").as_bytes())
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(token)
 }
 

@@ -60,7 +60,7 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_store(paths, config, environment)?;
         let runtime = Runtime::new(Arc::clone(&clock), store.clone());
-        let pool = models::pool(&config.engine, paths, Arc::clone(&clock))?;
+        let pool = models::pool(&config.engine, Some(paths.prefixes()), Arc::clone(&clock))?;
         let daemon = Self {
             begun: clock.monotonic(),
             clock,
@@ -171,7 +171,9 @@ fn open_store(paths: &Paths, config: &Config, environment: &Environment) -> Resu
 
 async fn sockets(server: &Server, paths: &Paths) -> Result<Sockets> {
     let tcp = TcpListener::bind(server.listen).await;
-    let tcp = tcp.with_context(|| format!("cannot listen on {}; choose another address with `server.listen`", server.listen))?;
+    let tcp = tcp.with_context(|| {
+        format!("cannot listen on {}; choose another address with `server.listen`", server.listen)
+    })?;
     let tcp_address = tcp.local_addr().context("cannot find the own address")?;
     #[cfg(unix)]
     {
@@ -180,7 +182,10 @@ async fn sockets(server: &Server, paths: &Paths) -> Result<Sockets> {
                 let folder = path.parent().map_or(Ok(()), private_folder);
                 folder.with_context(|| format!("cannot make the folder of `{}`", path.display()))?;
                 let listener = Listeners::bind_unix(&path).await;
-                (Some(listener.with_context(|| format!("cannot listen on `{}`", path.display()))?), Some(path))
+                (
+                    Some(listener.with_context(|| format!("cannot listen on `{}`", path.display()))?),
+                    Some(path),
+                )
             }
             None => (None, None),
         };
@@ -201,7 +206,10 @@ fn unix_path(server: &Server, paths: &Paths) -> Option<PathBuf> {
         UnixSocket::Auto => {
             let path = paths.unix_socket();
             if path.is_none() {
-                tracing::warn!("no Unix socket: its path below `{}` would be too long", paths.runtime.display());
+                tracing::warn!(
+                    "no Unix socket: its path below `{}` would be too long",
+                    paths.runtime.display()
+                );
             }
             path
         }

@@ -12,7 +12,12 @@ fn a_sentence_is_finished_and_its_receipt_says_where() {
     let done = home.run(["complete", "--temperature", "0", "We thank you for your letter of"]).good();
     assert!(done.out.starts_with("We thank you for your letter of"), "{}", done.out);
     assert!(done.out.trim_end().len() > "We thank you for your letter of".len(), "nothing was added");
-    assert!(done.err.contains("device · inshore-default · ") && done.err.contains("0 bytes left this device · rcpt_"), "{}", done.err);
+    assert!(
+        done.err.contains("device · inshore-default · ")
+            && done.err.contains("0 bytes left this device · rcpt_"),
+        "{}",
+        done.err
+    );
 
     let receipt = home.last_receipt();
     assert_eq!(receipt["tier"], "device");
@@ -32,7 +37,12 @@ fn a_sentence_is_finished_and_its_receipt_says_where() {
 #[test]
 fn the_same_seed_gives_the_same_text() {
     let home = Home::new();
-    let complete = || home.run(["complete", "--json", "--seed", "7", "--max-tokens", "12", "--whole", "Dear Sir,"]).good().json()["text"].clone();
+    let complete = || {
+        home.run(["complete", "--json", "--seed", "7", "--max-tokens", "12", "--whole", "Dear Sir,"])
+            .good()
+            .json()["text"]
+            .clone()
+    };
     let first = complete();
     assert_eq!(complete(), first);
 }
@@ -41,7 +51,11 @@ fn the_same_seed_gives_the_same_text() {
 fn a_question_is_warned_about_and_text_is_read_from_stdin() {
     let home = Home::new();
     let done = home.run_with(["ask", "--max-tokens", "8", "What does this say?"], "Dear Sir").good();
-    assert!(done.err.contains("cannot answer questions") && done.err.contains("inshore model pull hf:"), "{}", done.err);
+    assert!(
+        done.err.contains("cannot answer questions") && done.err.contains("inshore model pull hf:"),
+        "{}",
+        done.err
+    );
     let done = home.run_with(["complete"], "We have received your\n").good();
     assert!(done.out.starts_with("We have received your"), "{}", done.out);
     assert_eq!(home.run(["complete", " "]).code, Some(2));

@@ -47,10 +47,18 @@ fn once(name: &str, wanted: &str, make: impl FnOnce(&Path)) -> PathBuf {
 
 fn python() -> PathBuf {
     let dir = once("python", PYTHON_PACKAGES, |dir| {
-        must(Command::new("python3").args(["-m", "venv"]).arg(dir.join("venv")), "python3 with its venv module is needed");
+        must(
+            Command::new("python3").args(["-m", "venv"]).arg(dir.join("venv")),
+            "python3 with its venv module is needed",
+        );
         let pip = dir.join("venv/bin/pip");
         let requirements = scripts().join("requirements.txt");
-        must(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements), "the Python packages");
+        must(
+            Command::new(pip)
+                .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+                .arg(requirements),
+            "the Python packages",
+        );
     });
     dir.join("venv/bin/python")
 }
@@ -62,7 +70,10 @@ fn drive(home: &Home, command: &mut Command) {
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
         command.env_remove(name);
     }
-    command.env("INSHORE_BASE_URL", base).env("INSHORE_TOKEN", home.token()).env("INSHORE_MODEL", "inshore-default");
+    command
+        .env("INSHORE_BASE_URL", base)
+        .env("INSHORE_TOKEN", home.token())
+        .env("INSHORE_MODEL", "inshore-default");
     must(command, "the client's script");
 }
 

@@ -6,10 +6,35 @@ use crate::home::{Home, INSHORE};
 
 /// Every command, as a path of words.
 const COMMANDS: [&[&str]; 29] = [
-    &[], &["serve"], &["chat"], &["ask"], &["complete"], &["model"], &["model", "list"], &["model", "show"], &["model", "pull"],
-    &["model", "import"], &["model", "rm"], &["receipt"], &["status"], &["doctor"], &["config"], &["config", "show"],
-    &["config", "check"], &["config", "path"], &["config", "sample"], &["token"], &["token", "create"], &["token", "list"],
-    &["token", "revoke"], &["secret"], &["secret", "set"], &["stop"], &["install-service"], &["completions"], &["version"],
+    &[],
+    &["serve"],
+    &["chat"],
+    &["ask"],
+    &["complete"],
+    &["model"],
+    &["model", "list"],
+    &["model", "show"],
+    &["model", "pull"],
+    &["model", "import"],
+    &["model", "rm"],
+    &["receipt"],
+    &["status"],
+    &["doctor"],
+    &["config"],
+    &["config", "show"],
+    &["config", "check"],
+    &["config", "path"],
+    &["config", "sample"],
+    &["token"],
+    &["token", "create"],
+    &["token", "list"],
+    &["token", "revoke"],
+    &["secret"],
+    &["secret", "set"],
+    &["stop"],
+    &["install-service"],
+    &["completions"],
+    &["version"],
 ];
 
 #[test]
@@ -18,7 +43,11 @@ fn help_is_as_it_was() {
     for command in COMMANDS {
         let output = Command::new(INSHORE).args(command).arg("--help").env_clear().output().unwrap();
         assert!(output.status.success(), "{command:?}");
-        all.push_str(&format!("$ inshore {} --help\n{}\n", command.join(" "), String::from_utf8_lossy(&output.stdout)));
+        all.push_str(&format!(
+            "$ inshore {} --help\n{}\n",
+            command.join(" "),
+            String::from_utf8_lossy(&output.stdout)
+        ));
     }
     insta::assert_snapshot!("help", all);
 }
@@ -28,9 +57,13 @@ fn every_command_is_in_that_snapshot() {
     let home = Home::new();
     let script = home.run(["completions", "bash"]).good().out;
     let listed = script.lines().find_map(|line| line.trim().strip_prefix("opts=\"")).unwrap();
-    let words: Vec<&str> = listed.trim_end_matches('"').split(' ').filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<&str> =
+        listed.trim_end_matches('"').split(' ').filter(|word| !word.starts_with('-')).collect();
     for word in words.into_iter().filter(|word| *word != "help" && *word != "engine") {
-        assert!(COMMANDS.iter().any(|command| command.first() == Some(&word)), "`{word}` has no help in the snapshot");
+        assert!(
+            COMMANDS.iter().any(|command| command.first() == Some(&word)),
+            "`{word}` has no help in the snapshot"
+        );
     }
 }
 
@@ -85,8 +118,19 @@ fn doctor_looks_and_tries() {
     let home = Home::new();
     let done = home.run(["doctor", "--json"]);
     let findings = done.json();
-    let find = |what: &str| findings.as_array().unwrap().iter().find(|finding| finding["what"] == what).cloned().unwrap_or_default();
-    assert!(find("engine")["detail"].as_str().unwrap_or_default().contains("loaded `inshore-default`"), "{findings}");
+    let find = |what: &str| {
+        findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|finding| finding["what"] == what)
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert!(
+        find("engine")["detail"].as_str().unwrap_or_default().contains("loaded `inshore-default`"),
+        "{findings}"
+    );
     assert!(find("escapes")["detail"].as_str().unwrap_or_default().contains("socket"), "{findings}");
     assert_eq!(find("remote targets")["detail"], "none: nothing can leave this device");
     #[cfg(target_os = "linux")]

@@ -62,12 +62,19 @@ impl Home {
     }
 
     /// The binary with a clean environment; any port is fine.
-    pub(crate) fn command<I: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+    pub(crate) fn command<I: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Command {
         self.command_of(INSHORE, arguments)
     }
 
     /// Another program in the same environment.
-    pub(crate) fn command_of<I: AsRef<std::ffi::OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = I>) -> Command {
+    pub(crate) fn command_of<I: AsRef<std::ffi::OsStr>>(
+        &self,
+        program: &str,
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path()).env("INSHORE_HOME", self.path());
@@ -82,16 +89,26 @@ impl Home {
     }
 
     /// The same with text on stdin.
-    pub(crate) fn run_with<I: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = I>, stdin: &str) -> Done {
+    pub(crate) fn run_with<I: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = I>,
+        stdin: &str,
+    ) -> Done {
         let mut command = self.command(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
         Done::of(&child.wait_with_output().unwrap())
     }
 
     /// A daemon in the foreground; returns when it is ready.
     pub(crate) fn serve(&self) -> Child {
-        let mut child = self.command(["serve", "--announce"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(["serve", "--announce"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         if line.is_empty() {
@@ -120,7 +137,10 @@ impl Home {
     pub(crate) fn engine_pid(&self) -> u32 {
         let status = self.run(["status", "--json"]).good().json();
         let detail = status["targets"][0]["detail"].as_array().unwrap().clone();
-        let pid = detail.iter().find(|pair| pair["name"] == "pid").unwrap_or_else(|| panic!("not loaded: {status}"));
+        let pid = detail
+            .iter()
+            .find(|pair| pair["name"] == "pid")
+            .unwrap_or_else(|| panic!("not loaded: {status}"));
         pid["value"].as_str().unwrap().parse().unwrap()
     }
 

@@ -20,10 +20,12 @@ ip link set lo up || exit 90
 #[test]
 fn the_first_use_needs_no_network() {
     let home = Home::new();
-    let namespaces = Command::new("unshare").args(["--net", "--map-root-user", "ip", "link", "set", "lo", "up"]).output();
+    let namespaces =
+        Command::new("unshare").args(["--net", "--map-root-user", "ip", "link", "set", "lo", "up"]).output();
     let available = namespaces.as_ref().is_ok_and(|output| output.status.success());
     if available {
-        let mut command = home.command_of("unshare", ["--net", "--map-root-user", "sh", "-c", FIRST_USE, INSHORE]);
+        let mut command =
+            home.command_of("unshare", ["--net", "--map-root-user", "sh", "-c", FIRST_USE, INSHORE]);
         let output = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
@@ -60,5 +62,7 @@ fn peers(pid: u64, table: &str) -> Vec<String> {
 /// Unset (listening), 127.0.0.0/8, or ::1; little-endian words.
 fn is_loopback(peer: &str) -> bool {
     let address = peer.split(':').next().unwrap();
-    address.bytes().all(|byte| byte == b'0') || (address.len() == 8 && address.ends_with("7F")) || address.ends_with("01000000")
+    address.bytes().all(|byte| byte == b'0')
+        || (address.len() == 8 && address.ends_with("7F"))
+        || address.ends_with("01000000")
 }

@@ -44,7 +44,13 @@ fn there_is_one_daemon_and_it_ends_when_asked() {
 #[test]
 fn two_commands_at_once_start_one_daemon() {
     let home = Home::new();
-    let start = || home.command(["complete", "--max-tokens", "2", "Dear"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = || {
+        home.command(["complete", "--max-tokens", "2", "Dear"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
     let both = [start(), start()];
     for child in both {
         let output = child.wait_with_output().unwrap();

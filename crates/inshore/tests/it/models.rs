@@ -10,7 +10,8 @@ fn a_file_is_used_where_it_lies_and_stays_when_forgotten() {
     let _daemon = home.serve();
     let file = home.path().join("Some Model.gguf");
     std::fs::copy(default_model(), &file).unwrap();
-    let imported = home.run(["model", "import", file.to_str().unwrap(), "--alias", "letters", "--json"]).good().json();
+    let imported =
+        home.run(["model", "import", file.to_str().unwrap(), "--alias", "letters", "--json"]).good().json();
     assert_eq!(imported["id"], "some-model");
     assert_eq!(imported["owned"], false);
     home.run(["complete", "--max-tokens", "2", "--model", "letters", "Dear"]).good();
@@ -42,7 +43,10 @@ fn models_of_ollama_are_found_and_used_where_they_lie() {
     let bytes = std::fs::read(default_model()).unwrap();
     let hex = "ab".repeat(32);
     let models = home.path().join(".ollama/models");
-    let manifest = format!(r#"{{"layers":[{{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:{hex}","size":{}}}]}}"#, bytes.len());
+    let manifest = format!(
+        r#"{{"layers":[{{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:{hex}","size":{}}}]}}"#,
+        bytes.len()
+    );
     let tag = models.join("manifests/registry.ollama.ai/library/letters/latest");
     std::fs::create_dir_all(tag.parent().unwrap()).unwrap();
     std::fs::create_dir_all(models.join("blobs")).unwrap();
@@ -76,7 +80,9 @@ async fn a_pull_is_verified_and_used_and_a_wrong_file_is_not() {
         assert_eq!(pulled["owned"], true);
         home.run(["model", "show", "small", "--verify"]).good();
         home.run(["complete", "--max-tokens", "2", "--model", "small", "Dear"]).good();
-        for (name, why) in [("wrong", "checksum"), ("page", "is not a usable model"), ("missing", "no such file")] {
+        for (name, why) in
+            [("wrong", "checksum"), ("page", "is not a usable model"), ("missing", "no such file")]
+        {
             let done = home.run(["model", "pull", &format!("hf:o/r/{name}.gguf")]);
             assert_eq!(done.code, Some(1));
             assert!(done.err.contains(why), "{}", done.err);

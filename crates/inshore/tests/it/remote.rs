@@ -14,7 +14,8 @@ fn config(base_url: &str, permit: bool) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sent_to_a_target_until_the_config_permits_it() {
-    let options = Options { models: vec!["m".to_owned()], key: Some("sk-test".to_owned()), ..Options::default() };
+    let options =
+        Options { models: vec!["m".to_owned()], key: Some("sk-test".to_owned()), ..Options::default() };
     let server = Server::start(options, Turn::text("Hello from the edge")).await.unwrap();
     let base_url = server.base_url();
     let closed = base_url.clone();

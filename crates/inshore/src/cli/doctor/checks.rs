@@ -34,7 +34,11 @@ pub(super) fn models(context: &Context, loaded: &Loaded) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         listing.broken.iter().map(|broken| Finding::new("model", State::Bad, broken.clone())).collect();
     let ids: Vec<&str> = listing.entries.iter().map(|entry| entry.manifest.id.as_str()).collect();
-    findings.push(Finding::new("models", State::Good, format!("{} in {}", ids.join(", "), catalogue.dir().display())));
+    findings.push(Finding::new(
+        "models",
+        State::Good,
+        format!("{} in {}", ids.join(", "), catalogue.dir().display()),
+    ));
     let default = loaded.config.models.default.as_str();
     findings.push(match (ids.contains(&default), default == builtin::ID) {
         (false, _) => Finding::new("chosen", State::Bad, format!("`models.default` is `{default}`, which is not there")),
@@ -50,11 +54,19 @@ pub(super) fn models(context: &Context, loaded: &Loaded) -> Vec<Finding> {
 pub(super) fn store(context: &Context) -> Vec<Finding> {
     let database = context.paths.database();
     let Some(place) = key::place(&context.paths) else {
-        return vec![Finding::new("database", State::Notice, format!("not made yet; it will be {}", database.display()))];
+        return vec![Finding::new(
+            "database",
+            State::Notice,
+            format!("not made yet; it will be {}", database.display()),
+        )];
     };
     let size = std::fs::metadata(&database).map_or(0, |metadata| metadata.len());
     vec![
-        Finding::new("database", State::Good, format!("{}, {}, encrypted", database.display(), output::bytes(size))),
+        Finding::new(
+            "database",
+            State::Good,
+            format!("{}, {}, encrypted", database.display(), output::bytes(size)),
+        ),
         Finding::new("database key", State::Good, place.in_words(&context.paths)),
     ]
 }
@@ -78,7 +90,8 @@ pub(super) fn targets(loaded: &Loaded) -> Vec<Finding> {
                 Some(level) => (State::Notice, format!("permitted up to `{level}`")),
             };
             let priced = if target.price.is_some() { "" } else { ", no price, so it is not used" };
-            let detail = format!("{} ({} at {}): {permit}, {key}{priced}", target.id, target.tier, target.base_url);
+            let detail =
+                format!("{} ({} at {}): {permit}, {key}{priced}", target.id, target.tier, target.base_url);
             Finding::new("remote target", state, detail)
         })
         .collect()
@@ -87,14 +100,22 @@ pub(super) fn targets(loaded: &Loaded) -> Vec<Finding> {
 pub(super) async fn daemon(context: &Context) -> Finding {
     let daemon = match Daemon::find(&context.paths) {
         Ok(Some(daemon)) => daemon,
-        Ok(None) if lock::is_held(&context.paths) => return Finding::new("daemon", State::Notice, "starting or ending just now"),
-        Ok(None) => return Finding::new("daemon", State::Good, "not running; `chat`, `ask` and `complete` start it"),
+        Ok(None) if lock::is_held(&context.paths) => {
+            return Finding::new("daemon", State::Notice, "starting or ending just now");
+        }
+        Ok(None) => {
+            return Finding::new("daemon", State::Good, "not running; `chat`, `ask` and `complete` start it");
+        }
         Err(failure) => return Finding::new("daemon", State::Bad, format!("{:#}", failure.error)),
     };
     match daemon.get("/inshore/v1/status").await {
         Ok(_) => {
             let (pid, tcp, version) = (daemon.address.pid, daemon.address.tcp, &daemon.address.version);
-            Finding::new("daemon", State::Good, format!("version {version}, process {pid}, answers on http://{tcp}"))
+            Finding::new(
+                "daemon",
+                State::Good,
+                format!("version {version}, process {pid}, answers on http://{tcp}"),
+            )
         }
         Err(failure) => Finding::new("daemon", State::Bad, format!("{:#}", failure.error)),
     }

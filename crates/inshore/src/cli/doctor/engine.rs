@@ -21,7 +21,7 @@ pub(super) async fn look(context: &Context, loaded: &Loaded) -> Vec<Finding> {
     let mut engine = loaded.config.engine.clone();
     // The point is to see what is in force, also where it is not enough to serve with.
     engine.require_sandbox = false;
-    let pool = match models::pool(&engine, &context.paths, Arc::new(SystemClock)) {
+    let pool = match models::pool(&engine, None, Arc::new(SystemClock)) {
         Ok(pool) => pool,
         Err(error) => return vec![Finding::new("engine", State::Bad, format!("{error:#}"))],
     };
@@ -39,17 +39,34 @@ async fn tried(pool: &DevicePool, id: &str, required: bool) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     let Told { devices, threads, context, sandbox, load_millis, .. } = told;
-    let detail = format!("loaded `{id}` in {load_millis} ms on {}, {threads} threads, {context} tokens of context", devices.join(" + "));
+    let detail = format!(
+        "loaded `{id}` in {load_millis} ms on {}, {threads} threads, {context} tokens of context",
+        devices.join(" + ")
+    );
     findings.push(Finding::new("engine", State::Good, detail));
     let in_force = if sandbox.is_empty() { "nothing".to_owned() } else { sandbox.join(" + ") };
-    findings.push(Finding::new("sandbox", if sandbox.is_empty() { State::Notice } else { State::Good }, in_force));
-    if let Some(estimate) = pool.status().into_iter().find(|status| status.id == id).and_then(|status| status.estimate) {
+    findings.push(Finding::new(
+        "sandbox",
+        if sandbox.is_empty() { State::Notice } else { State::Good },
+        in_force,
+    ));
+    if let Some(estimate) =
+        pool.status().into_iter().find(|status| status.id == id).and_then(|status| status.estimate)
+    {
         findings.push(Finding::new("model memory", State::Good, estimate.to_string()));
     }
-    let open: Vec<String> = attempts.iter().filter(|attempt| !attempt.denied).map(|attempt| format!("{} ({})", attempt.what, attempt.detail)).collect();
+    let open: Vec<String> = attempts
+        .iter()
+        .filter(|attempt| !attempt.denied)
+        .map(|attempt| format!("{} ({})", attempt.what, attempt.detail))
+        .collect();
     let denied = attempts.len() - open.len();
     findings.push(match (open.is_empty(), required) {
-        (true, _) => Finding::new("escapes", State::Good, format!("{denied} of {denied} attempts denied: {}", listed(&attempts))),
+        (true, _) => Finding::new(
+            "escapes",
+            State::Good,
+            format!("{denied} of {denied} attempts denied: {}", listed(&attempts)),
+        ),
         (false, required) => {
             let state = if required { State::Bad } else { State::Notice };
             Finding::new("escapes", state, format!("not denied: {}", open.join(", ")))

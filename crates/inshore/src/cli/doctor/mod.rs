@@ -85,7 +85,9 @@ fn report(context: &Context, findings: &[Finding]) -> Outcome {
     }
     let rows: Vec<Vec<String>> = findings
         .iter()
-        .map(|finding| vec![finding.state.as_str().to_owned(), finding.what.to_owned(), finding.detail.clone()])
+        .map(|finding| {
+            vec![finding.state.as_str().to_owned(), finding.what.to_owned(), finding.detail.clone()]
+        })
         .collect();
     Ok(context.output.table(&["", "WHAT", "FOUND"], &rows)?)
 }

@@ -10,9 +10,13 @@ use inshore_engine::gguf::{self, Model};
 /// Reads a model's header, without loading it; refuses what is no model.
 pub(super) fn read(path: &Path) -> Result<Model> {
     let file = File::open(path).with_context(|| format!("cannot open `{}`", path.display()))?;
-    let model = gguf::read(BufReader::new(file)).with_context(|| format!("`{}` is not a usable model", path.display()))?;
+    let model = gguf::read(BufReader::new(file))
+        .with_context(|| format!("`{}` is not a usable model", path.display()))?;
     if model.adapter {
-        bail!("`{}` is an adapter for a model; name it in the config: adapters = [{{ name = \"…\", path = \"…\" }}]", path.display());
+        bail!(
+            "`{}` is an adapter for a model; name it in the config: adapters = [{{ name = \"…\", path = \"…\" }}]",
+            path.display()
+        );
     }
     Ok(model)
 }

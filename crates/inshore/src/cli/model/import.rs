@@ -62,7 +62,10 @@ fn report(context: &Context, entry: &Entry) -> Outcome {
     if context.output.json {
         return Ok(context.output.json(&list::as_json(entry))?);
     }
-    output::note(&format!("`{}` is ready; `inshore chat --model {}` talks with it", entry.manifest.id, entry.manifest.id));
+    output::note(&format!(
+        "`{}` is ready; `inshore chat --model {}` talks with it",
+        entry.manifest.id, entry.manifest.id
+    ));
     Ok(())
 }
 
@@ -79,19 +82,29 @@ fn import(catalogue: &Catalogue, args: &Args, file: &Path) -> Outcome<Entry> {
     free(catalogue, &id)?;
     let size = std::fs::metadata(&path)?.len();
     let mut bar = Bar::new(size, "reading");
-    let sha256 = digest::sha256_of(&path, |done| bar.at(done)).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let sha256 = digest::sha256_of(&path, |done| bar.at(done))
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
     bar.done();
     let source = path.display().to_string();
     let file = if args.copy { copy(catalogue, &path, &id, &sha256)? } else { path };
-    let manifest =
-        Manifest { id, file, owned: args.copy, sha256: Some(sha256), size, source, aliases: args.alias.clone(), added: unix_seconds() };
+    let manifest = Manifest {
+        id,
+        file,
+        owned: args.copy,
+        sha256: Some(sha256),
+        size,
+        source,
+        aliases: args.alias.clone(),
+        added: unix_seconds(),
+    };
     Ok(catalogue.register(&manifest)?)
 }
 
 fn free(catalogue: &Catalogue, id: &str) -> Outcome {
     if catalogue.has(id) {
         let message = format!("there is a model `{id}` already");
-        return Err(Failure::new(Exit::Failure, message).with_hint("choose another name with `--name`, or remove that model first"));
+        return Err(Failure::new(Exit::Failure, message)
+            .with_hint("choose another name with `--name`, or remove that model first"));
     }
     Ok(())
 }
@@ -100,12 +113,16 @@ fn free(catalogue: &Catalogue, id: &str) -> Outcome {
 fn copy(catalogue: &Catalogue, from: &Path, id: &str, sha256: &str) -> Outcome<PathBuf> {
     let to = catalogue.file_of(id);
     let part = to.with_extension("gguf.part");
-    private_folder(catalogue.dir()).with_context(|| format!("cannot make `{}`", catalogue.dir().display()))?;
+    private_folder(catalogue.dir())
+        .with_context(|| format!("cannot make `{}`", catalogue.dir().display()))?;
     std::fs::copy(from, &part).with_context(|| format!("cannot copy to `{}`", part.display()))?;
     let copied = digest::sha256_of(&part, |_| {})?;
     if copied != sha256 {
         std::fs::remove_file(&part)?;
-        return Err(Failure::new(Exit::Failure, "the copy differs from the file: it was changed meanwhile, or a disk is failing"));
+        return Err(Failure::new(
+            Exit::Failure,
+            "the copy differs from the file: it was changed meanwhile, or a disk is failing",
+        ));
     }
     std::fs::rename(&part, &to)?;
     Ok(PathBuf::from(format!("{id}.gguf")))

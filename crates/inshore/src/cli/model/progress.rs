@@ -25,7 +25,8 @@ impl Bar {
     pub(super) fn new(total: u64, what: &'static str) -> Self {
         let bar = output::stderr_is_terminal().then(|| {
             let bar = ProgressBar::new(total);
-            let template = "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
+            let template =
+                "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }

@@ -44,10 +44,8 @@ pub(crate) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     let loaded = context.config()?;
     let catalogue = context.catalogue(&loaded);
-    let source = Source::parse(&args.source, &loaded.config.models.hub).map_err(|error| Failure {
-        exit: Exit::Usage,
-        ..Failure::from(error)
-    })?;
+    let source = Source::parse(&args.source, &loaded.config.models.hub)
+        .map_err(|error| Failure { exit: Exit::Usage, ..Failure::from(error) })?;
     let id = match &args.name {
         Some(name) => {
             check_id(name)?;
@@ -57,9 +55,11 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     };
     if catalogue.has(&id) {
         let message = format!("there is a model `{id}` already");
-        return Err(Failure::new(Exit::Failure, message).with_hint("choose another name with `--name`, or remove that model first"));
+        return Err(Failure::new(Exit::Failure, message)
+            .with_hint("choose another name with `--name`, or remove that model first"));
     }
-    private_folder(catalogue.dir()).with_context(|| format!("cannot make `{}`", catalogue.dir().display()))?;
+    private_folder(catalogue.dir())
+        .with_context(|| format!("cannot make `{}`", catalogue.dir().display()))?;
     let what = wanted(context, args, &loaded, &source, &catalogue, &id)?;
     let fetched = block_on(until_interrupted(fetch(&what))).hint_when_interrupted()?;
     let entry = register(&catalogue, id, args, &source, fetched)?;
@@ -79,13 +79,22 @@ trait WhenInterrupted<T> {
 impl<T> WhenInterrupted<T> for Outcome<T> {
     fn hint_when_interrupted(self) -> Outcome<T> {
         match self {
-            Err(failure) if failure.exit == Exit::Interrupted => Err(failure).hint("the same command goes on where this one stopped"),
+            Err(failure) if failure.exit == Exit::Interrupted => {
+                Err(failure).hint("the same command goes on where this one stopped")
+            }
             other => other,
         }
     }
 }
 
-fn wanted(context: &Context, args: &Args, loaded: &Loaded, source: &Source, catalogue: &Catalogue, id: &str) -> Outcome<Download> {
+fn wanted(
+    context: &Context,
+    args: &Args,
+    loaded: &Loaded,
+    source: &Source,
+    catalogue: &Catalogue,
+    id: &str,
+) -> Outcome<Download> {
     let url: Url = source.url.parse().with_context(|| format!("`{}` is not an address", source.shown))?;
     let hub: Option<Url> = loaded.config.models.hub.parse().ok();
     let at_hub = hub.is_some_and(|hub| hub.origin() == url.origin());
@@ -120,7 +129,13 @@ async fn fetch(what: &Download) -> Outcome<Downloaded> {
     Ok(fetched)
 }
 
-fn register(catalogue: &Catalogue, id: String, args: &Args, source: &Source, fetched: Downloaded) -> Outcome<Entry> {
+fn register(
+    catalogue: &Catalogue,
+    id: String,
+    args: &Args,
+    source: &Source,
+    fetched: Downloaded,
+) -> Outcome<Entry> {
     if let Err(error) = describe::read(&fetched.path) {
         // What is no model now will not be one later, and would block the name.
         std::fs::remove_file(&fetched.path)?;

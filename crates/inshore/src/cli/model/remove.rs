@@ -21,8 +21,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
     for id in &args.ids {
         let entry = catalogue.find(id)?;
         match catalogue.remove(&entry)? {
-            Some(left) => output::note(&format!("`{}` is forgotten; its file stays at `{}`", entry.manifest.id, left.display())),
-            None => output::note(&format!("`{}` is deleted, {} are free again", entry.manifest.id, output::bytes(entry.manifest.size))),
+            Some(left) => output::note(&format!(
+                "`{}` is forgotten; its file stays at `{}`",
+                entry.manifest.id,
+                left.display()
+            )),
+            None => output::note(&format!(
+                "`{}` is deleted, {} are free again",
+                entry.manifest.id,
+                output::bytes(entry.manifest.size)
+            )),
         }
     }
     refresh(context)

@@ -34,18 +34,16 @@ pub(super) fn run(context: &Context, args: &Args) -> Outcome {
         verify(&entry)?;
     }
     if context.output.json {
-        let mut value = list::as_json(&entry);
-        value["architecture"] = json!(model.architecture);
-        value["parameters"] = json!(model.parameters);
-        value["quantization"] = json!(model.quantization);
-        value["context_length"] = json!(model.context_length);
-        value["memory"] = json!({
-            "total": memory.total(), "weights": memory.weights, "context_tokens": memory.context,
-            "context": memory.kv(), "work": memory.work, "retained": memory.retained,
+        let value = json!({
+            "model": list::as_json(&entry),
+            "name": model.name, "kind": describe::kind(&model), "architecture": model.architecture,
+            "parameters": model.parameters, "quantization": model.quantization, "context_length": model.context_length,
+            "memory": {
+                "total": memory.total(), "weights": memory.weights, "context_tokens": memory.context,
+                "context": memory.kv(), "work": memory.work, "retained": memory.retained,
+            },
+            "licence": model.license,
         });
-        value["licence"] = json!(model.license);
-        value["name"] = json!(model.name);
-        value["kind"] = json!(describe::kind(&model));
         return Ok(context.output.json(&value)?);
     }
     Ok(context.output.facts(&facts(&entry, &model, &memory))?)
@@ -73,12 +71,18 @@ fn facts(entry: &Entry, model: &Model, memory: &Estimate) -> Vec<(&'static str, 
     vec![
         ("id", manifest.id.clone()),
         ("name", or_unknown(&model.name)),
-        ("aliases", if manifest.aliases.is_empty() { "none".to_owned() } else { manifest.aliases.join(", ") }),
+        (
+            "aliases",
+            if manifest.aliases.is_empty() { "none".to_owned() } else { manifest.aliases.join(", ") },
+        ),
         ("made for", describe::kind(model).to_owned()),
         ("architecture", model.architecture.clone()),
         ("parameters", describe::parameters(model.parameters)),
         ("quantization", model.quantization.clone()),
-        ("context", model.context_length.map_or_else(|| "not told".to_owned(), |tokens| format!("{tokens} tokens"))),
+        (
+            "context",
+            model.context_length.map_or_else(|| "not told".to_owned(), |tokens| format!("{tokens} tokens")),
+        ),
         ("memory", memory.to_string()),
         ("licence", or_unknown(&model.license)),
         ("file", format!("{}{owned}", entry.path.display())),
@@ -97,8 +101,13 @@ fn verify(entry: &Entry) -> Outcome {
     let found = digest::sha256_of(&entry.path, |done| bar.at(done))?;
     bar.done();
     if found != *expected {
-        let message = format!("`{}` has changed: its checksum is {found}, recorded was {expected}", entry.path.display());
-        return Err(Failure::new(Exit::Failure, message).with_hint("delete the model and pull or import it again"));
+        let message = format!(
+            "`{}` has changed: its checksum is {found}, recorded was {expected}",
+            entry.path.display()
+        );
+        return Err(
+            Failure::new(Exit::Failure, message).with_hint("delete the model and pull or import it again")
+        );
     }
     output::note("the checksum is right");
     Ok(())
