@@ -50,7 +50,9 @@ impl GgufError {
     /// What to do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Split { .. } => Some("join the parts into one file with llama.cpp's `llama-gguf-split --merge`"),
+            Self::Split { .. } => {
+                Some("join the parts into one file with llama.cpp's `llama-gguf-split --merge`")
+            }
             Self::Truncated { .. } => Some("download it again"),
             _ => None,
         }

@@ -14,7 +14,7 @@ pub struct LoadShape {
     pub batch: u32,
     /// Type of the KV cache.
     pub kv_type: KvType,
-    /// Bytes that retained prefixes may take.
+    /// Bytes of the KV cache that retained prefixes may hold.
     pub retained_bytes: u64,
 }
 
@@ -36,7 +36,7 @@ pub struct Estimate {
     pub kv_per_token: u64,
     /// Bytes of the work space.
     pub work: u64,
-    /// Bytes for retained prefixes.
+    /// Bytes of the KV cache that retained prefixes may hold; no memory of their own.
     pub retained: u64,
 }
 
@@ -48,12 +48,13 @@ impl Estimate {
         let logits = u64::from(model.vocabulary.unwrap_or(0)).saturating_mul(4);
         let activations = width.saturating_mul(4 * LIVE_WIDTHS);
         let work = batch.saturating_mul(logits.saturating_add(activations)).saturating_add(BASE_BYTES);
+        let kv_per_token = kv_per_token(model, shape.kv_type);
         Self {
             weights: model.tensor_bytes,
             context: shape.context,
-            kv_per_token: kv_per_token(model, shape.kv_type),
+            kv_per_token,
             work,
-            retained: shape.retained_bytes,
+            retained: shape.retained_bytes.min(kv_per_token.saturating_mul(shape.context.into())),
         }
     }
 
@@ -64,7 +65,7 @@ impl Estimate {
 
     /// Everything.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv()).saturating_add(self.work).saturating_add(self.retained)
+        self.weights.saturating_add(self.kv()).saturating_add(self.work)
     }
 
     /// The largest context whose memory fits in `free`; 0 when not even the weights fit.
@@ -72,7 +73,13 @@ impl Estimate {
         let fixed = self.total().saturating_sub(self.kv());
         let room = free.saturating_sub(fixed);
         match self.kv_per_token {
-            0 => if fixed <= free { u32::MAX } else { 0 },
+            0 => {
+                if fixed <= free {
+                    u32::MAX
+                } else {
+                    0
+                }
+            }
             bytes => u32::try_from(room / bytes).unwrap_or(u32::MAX),
         }
     }
@@ -84,11 +91,7 @@ impl fmt::Display for Estimate {
         write!(f, "{}: weights {}", show_bytes(self.total()), show_bytes(self.weights))?;
         let (per_token, kv) = (show_bytes(self.kv_per_token), show_bytes(self.kv()));
         write!(f, " + context {} tokens × {per_token} = {kv}", self.context)?;
-        write!(f, " + work space {}", show_bytes(self.work))?;
-        if self.retained > 0 {
-            write!(f, " + kept prefixes {}", show_bytes(self.retained))?;
-        }
-        Ok(())
+        write!(f, " + work space {}", show_bytes(self.work))
     }
 }
 
@@ -96,17 +99,21 @@ impl fmt::Display for Estimate {
 /// their cache too so that prefixes can be shared.
 fn kv_per_token(model: &Model, kv_type: KvType) -> u64 {
     let layers = u64::from(model.block_count.unwrap_or(0)).min(4096);
-    let heads = |counts: &[u32], layer: usize| u64::from(counts.get(layer).or(counts.last()).copied().unwrap_or(0));
+    let heads =
+        |counts: &[u32], layer: usize| u64::from(counts.get(layer).or(counts.last()).copied().unwrap_or(0));
     let mut elements: u64 = 0;
     for layer in 0..usize::try_from(layers).unwrap_or(0) {
         if let Some((rank, rotated)) = model.latent {
             elements = elements.saturating_add(u64::from(rank).saturating_add(rotated.into()));
             continue;
         }
-        let own = u64::from(model.embedding_length.unwrap_or(0)).checked_div(heads(&model.head_count, layer)).unwrap_or(0);
+        let own = u64::from(model.embedding_length.unwrap_or(0))
+            .checked_div(heads(&model.head_count, layer))
+            .unwrap_or(0);
         let key = model.key_length.map_or(own, u64::from);
         let value = model.value_length.map_or(own, u64::from);
-        elements = elements.saturating_add(heads(&model.head_count_kv, layer).saturating_mul(key.saturating_add(value)));
+        elements = elements
+            .saturating_add(heads(&model.head_count_kv, layer).saturating_mul(key.saturating_add(value)));
     }
     match kv_type {
         KvType::F16 => elements.saturating_mul(2),

@@ -55,21 +55,33 @@ pub(super) struct Metadata(BTreeMap<String, Value>);
 impl Metadata {
     pub(super) fn read<R: Read + Seek>(reader: &mut Reader<R>, count: u64) -> Result<Self, GgufError> {
         if count > MAX_ENTRIES {
-            return Err(GgufError::Limit { what: "the number of metadata entries", found: count, limit: MAX_ENTRIES });
+            return Err(GgufError::Limit {
+                what: "the number of metadata entries",
+                found: count,
+                limit: MAX_ENTRIES,
+            });
         }
         let mut metadata = BTreeMap::new();
         let mut kept: u64 = 0;
         for _ in 0..count {
             let key = reader.string(MAX_KEY, "the length of a metadata key")?;
-            let key = String::from_utf8(key).map_err(|_| GgufError::Malformed("a metadata key is not UTF-8".into()))?;
+            let key = String::from_utf8(key)
+                .map_err(|_| GgufError::Malformed("a metadata key is not UTF-8".into()))?;
             let kind = reader.u32("the metadata")?;
             let value = read_value(reader, kind, &key)?;
             kept = kept.saturating_add(key.len() as u64).saturating_add(weight(&value));
             if kept > MAX_KEPT {
-                return Err(GgufError::Limit { what: "the size of the metadata", found: kept, limit: MAX_KEPT });
+                return Err(GgufError::Limit {
+                    what: "the size of the metadata",
+                    found: kept,
+                    limit: MAX_KEPT,
+                });
             }
             if key.is_empty() || metadata.contains_key(&key) {
-                return Err(GgufError::Malformed(format!("the metadata key `{}` is empty or appears twice", shown(&key))));
+                return Err(GgufError::Malformed(format!(
+                    "the metadata key `{}` is empty or appears twice",
+                    shown(&key)
+                )));
             }
             metadata.insert(key, value);
         }
@@ -131,12 +143,13 @@ impl Metadata {
 
     /// Texts whose key begins so: what follows in the key, and the text.
     pub(super) fn texts_under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0.range(prefix.to_owned()..).map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value))).filter_map(
-            |(name, value)| match value {
+        self.0
+            .range(prefix.to_owned()..)
+            .map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value)))
+            .filter_map(|(name, value)| match value {
                 Value::Text(text) => Some((name, text.as_str())),
                 _ => None,
-            },
-        )
+            })
     }
 }
 
@@ -186,7 +199,12 @@ fn read_scalar<R: Read + Seek>(reader: &mut Reader<R>, kind: u32, key: &str) -> 
         10 => Value::Integer(u64::from_le_bytes(reader.array(what)?).into()),
         11 => Value::Integer(i64::from_le_bytes(reader.array(what)?).into()),
         12 => Value::Float(f64::from_le_bytes(reader.array(what)?)),
-        _ => return Err(GgufError::Malformed(format!("metadata `{}` has the unknown type {kind}", shown(key)))),
+        _ => {
+            return Err(GgufError::Malformed(format!(
+                "metadata `{}` has the unknown type {kind}",
+                shown(key)
+            )));
+        }
     })
 }
 
@@ -201,11 +219,18 @@ fn read_array<R: Read + Seek>(reader: &mut Reader<R>, key: &str) -> Result<Value
     }
     // llama.cpp refuses arrays of arrays as well; no model has any.
     let Some(width) = width(kind) else {
-        return Err(GgufError::Malformed(format!("metadata `{}` is an array of the unusable type {kind}", shown(key))));
+        return Err(GgufError::Malformed(format!(
+            "metadata `{}` is an array of the unusable type {kind}",
+            shown(key)
+        )));
     };
     let bytes = len.saturating_mul(width);
     if bytes > MAX_FLAT_BYTES {
-        return Err(GgufError::Limit { what: "the size of a metadata array", found: bytes, limit: MAX_FLAT_BYTES });
+        return Err(GgufError::Limit {
+            what: "the size of a metadata array",
+            found: bytes,
+            limit: MAX_FLAT_BYTES,
+        });
     }
     if len > MAX_KEPT_ARRAY {
         reader.skip(bytes, what)?;
@@ -225,7 +250,11 @@ fn read_array<R: Read + Seek>(reader: &mut Reader<R>, key: &str) -> Result<Value
 fn read_texts<R: Read + Seek>(reader: &mut Reader<R>, place: ArrayPlace) -> Result<Value, GgufError> {
     let what = "a metadata array";
     if place.len > MAX_ARRAY {
-        return Err(GgufError::Limit { what: "the length of a metadata array", found: place.len, limit: MAX_ARRAY });
+        return Err(GgufError::Limit {
+            what: "the length of a metadata array",
+            found: place.len,
+            limit: MAX_ARRAY,
+        });
     }
     // Tags, languages and base models are few; anything longer is a vocabulary.
     if place.len > 64 {

@@ -142,7 +142,9 @@ pub struct RecommendedSampling {
 impl Model {
     /// Whether it makes vectors and no text.
     pub fn embedding_only(&self) -> bool {
-        self.causal == Some(false) || self.pooling.is_some_and(|pooling| pooling != 0) || self.architecture.contains("bert")
+        self.causal == Some(false)
+            || self.pooling.is_some_and(|pooling| pooling != 0)
+            || self.architecture.contains("bert")
     }
 }
 
@@ -188,7 +190,8 @@ fn describe(
     vocabulary: vocabulary::Vocabulary,
     (header_bytes, file_bytes): (u64, u64),
 ) -> Result<Model, GgufError> {
-    let architecture = metadata.text("general.architecture").filter(|name| !name.is_empty() && name.len() <= 64);
+    let architecture =
+        metadata.text("general.architecture").filter(|name| !name.is_empty() && name.len() <= 64);
     let Some(architecture) = architecture else {
         return Err(GgufError::Malformed("`general.architecture` is missing".into()));
     };
@@ -196,8 +199,11 @@ fn describe(
     let number = |name: &str| metadata.u32(&key(name));
     let text = |key: &str| metadata.text(key).map(|text| text.chars().take(256).collect::<String>());
     let head_count = metadata.per_layer(&key("attention.head_count")).unwrap_or_default();
-    let head_count_kv = metadata.per_layer(&key("attention.head_count_kv")).unwrap_or_else(|| head_count.clone());
-    let latent = number("attention.kv_lora_rank").zip(number("rope.dimension_count")).filter(|_| number("attention.key_length_mla").is_some());
+    let head_count_kv =
+        metadata.per_layer(&key("attention.head_count_kv")).unwrap_or_else(|| head_count.clone());
+    let latent = number("attention.kv_lora_rank")
+        .zip(number("rope.dimension_count"))
+        .filter(|_| number("attention.key_length_mla").is_some());
     let embedding_rows = table.embedding_rows.and_then(|rows| u32::try_from(rows).ok());
     Ok(Model {
         version,
@@ -238,13 +244,18 @@ fn describe(
 }
 
 fn named_templates(metadata: &Metadata) -> Vec<(String, String)> {
-    metadata.texts_under("tokenizer.chat_template.").map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+    metadata
+        .texts_under("tokenizer.chat_template.")
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect()
 }
 
 fn recommended(metadata: &Metadata) -> RecommendedSampling {
     let key = |name: &str| format!("general.sampling.{name}");
     #[expect(clippy::cast_possible_truncation, reason = "sampling is done in single precision")]
-    let float = |name: &str| metadata.float(&key(name)).map(|number| number as f32).filter(|number| number.is_finite());
+    let float = |name: &str| {
+        metadata.float(&key(name)).map(|number| number as f32).filter(|number| number.is_finite())
+    };
     let positive = |name: &str| float(name).filter(|number| *number >= 0.0);
     RecommendedSampling {
         temperature: positive("temp"),

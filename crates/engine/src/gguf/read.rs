@@ -88,7 +88,11 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads a string when it has at most `limit` bytes and passes over it otherwise.
-    pub(super) fn string_or_skip(&mut self, limit: u64, what: &'static str) -> Result<Option<Vec<u8>>, GgufError> {
+    pub(super) fn string_or_skip(
+        &mut self,
+        limit: u64,
+        what: &'static str,
+    ) -> Result<Option<Vec<u8>>, GgufError> {
         let len = self.u64(what)?;
         if len > limit {
             self.skip(len, what)?;

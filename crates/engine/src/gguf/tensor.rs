@@ -91,7 +91,11 @@ struct Tensor {
 
 /// Reads the table and checks that every tensor lies inside the file, aligned, behind the one before it, as llama.cpp
 /// demands. `alignment` is a power of two.
-pub(super) fn read_table<R: Read + Seek>(reader: &mut Reader<R>, count: u64, alignment: u64) -> Result<TensorTable, GgufError> {
+pub(super) fn read_table<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    count: u64,
+    alignment: u64,
+) -> Result<TensorTable, GgufError> {
     if count > MAX_TENSORS {
         return Err(GgufError::Limit { what: "the number of tensors", found: count, limit: MAX_TENSORS });
     }
@@ -111,7 +115,8 @@ pub(super) fn read_table<R: Read + Seek>(reader: &mut Reader<R>, count: u64, ali
         }
         end = tensor.offset.checked_add(tensor.bytes).ok_or_else(|| too_large(&tensor.name))?;
         next = end.checked_next_multiple_of(alignment).ok_or_else(|| too_large(&tensor.name))?;
-        table.parameters = table.parameters.checked_add(tensor.elements).ok_or_else(|| too_large(&tensor.name))?;
+        table.parameters =
+            table.parameters.checked_add(tensor.elements).ok_or_else(|| too_large(&tensor.name))?;
         table.bytes = table.bytes.checked_add(tensor.bytes).ok_or_else(|| too_large(&tensor.name))?;
         *kinds.entry(tensor.element).or_default() += tensor.bytes;
         match tensor.name.as_str() {
@@ -131,7 +136,8 @@ pub(super) fn read_table<R: Read + Seek>(reader: &mut Reader<R>, count: u64, ali
 fn read_tensor<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Tensor, GgufError> {
     let what = "the tensor table";
     let name = reader.string(MAX_NAME, "the length of a tensor's name")?;
-    let name = String::from_utf8(name).map_err(|_| GgufError::Malformed("a tensor's name is not UTF-8".into()))?;
+    let name =
+        String::from_utf8(name).map_err(|_| GgufError::Malformed("a tensor's name is not UTF-8".into()))?;
     let dimensions = reader.u32(what)?;
     if dimensions > MAX_DIMENSIONS {
         let (found, limit) = (u64::from(dimensions), u64::from(MAX_DIMENSIONS));
@@ -145,16 +151,25 @@ fn read_tensor<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Tensor, GgufErr
     let offset = reader.u64(what)?;
     let kind = ELEMENT_TYPES.iter().find(|kind| kind.id == id);
     let Some(kind) = kind else {
-        return Err(GgufError::Malformed(format!("tensor `{}` has the unknown element type {id}", shown(&name))));
+        return Err(GgufError::Malformed(format!(
+            "tensor `{}` has the unknown element type {id}",
+            shown(&name)
+        )));
     };
     let [row, ..] = shape;
     if row % kind.elements != 0 {
         let (name, kind) = (shown(&name), kind.name);
-        return Err(GgufError::Malformed(format!("a row of tensor `{name}` has {row} elements, not whole {kind} blocks")));
+        return Err(GgufError::Malformed(format!(
+            "a row of tensor `{name}` has {row} elements, not whole {kind} blocks"
+        )));
     }
-    // ggml counts elements in signed 64 bits.
+    // ggml counts elements in signed 64 bits, and every dimension.
+    if shape.iter().any(|size| i64::try_from(*size).is_err()) {
+        return Err(too_large(&name));
+    }
     let elements = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size));
-    let elements = elements.filter(|elements| i64::try_from(*elements).is_ok()).ok_or_else(|| too_large(&name))?;
+    let elements =
+        elements.filter(|elements| i64::try_from(*elements).is_ok()).ok_or_else(|| too_large(&name))?;
     let bytes = (elements / kind.elements).checked_mul(kind.bytes).ok_or_else(|| too_large(&name))?;
     let rows = shape.iter().skip(1).fold(1u64, |rows, size| rows.saturating_mul(*size));
     Ok(Tensor { name, rows, elements, bytes, element: kind.name, offset })

@@ -20,8 +20,16 @@ const USER_DEFINED: u8 = 4;
 const UNUSED: u8 = 5;
 
 /// Tokens that llama.cpp finds by their text when the metadata does not name them (`llama-vocab.cpp`, `load`).
-const INFILL_PREFIX: [&str; 8] =
-    ["<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<|code_prefix|>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "[PREFIX]"];
+const INFILL_PREFIX: [&str; 8] = [
+    "<|fim_prefix|>",
+    "<fim-prefix>",
+    "<fim_prefix>",
+    "<|code_prefix|>",
+    "<｜fim▁begin｜>",
+    "<PRE>",
+    "▁<PRE>",
+    "[PREFIX]",
+];
 
 /// What is kept of the vocabulary.
 #[derive(Debug, Default)]
@@ -34,7 +42,10 @@ pub(super) struct Vocabulary {
 }
 
 /// Reads what is kept. Rewinds the reader.
-pub(super) fn read_vocabulary<R: Read + Seek>(reader: &mut Reader<R>, metadata: &Metadata) -> Result<Vocabulary, GgufError> {
+pub(super) fn read_vocabulary<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    metadata: &Metadata,
+) -> Result<Vocabulary, GgufError> {
     let mut vocabulary = Vocabulary { infill: names_infill(metadata), ..Vocabulary::default() };
     let len = metadata.len_of("tokenizer.ggml.tokens");
     vocabulary.size = len.and_then(|len| u32::try_from(len).ok());
@@ -60,7 +71,11 @@ pub(super) fn read_vocabulary<R: Read + Seek>(reader: &mut Reader<R>, metadata: 
         }
         let found = vocabulary.special.len() as u64;
         let limit = MAX_SPECIAL;
-        if found > limit { Err(GgufError::Limit { what: "the number of special tokens", found, limit }) } else { Ok(()) }
+        if found > limit {
+            Err(GgufError::Limit { what: "the number of special tokens", found, limit })
+        } else {
+            Ok(())
+        }
     };
     match metadata.get("tokenizer.ggml.tokens") {
         Some(Value::Texts(texts)) => {
@@ -100,14 +115,20 @@ const NAMED: [&str; 12] = [
 ];
 
 fn names_infill(metadata: &Metadata) -> bool {
-    ["tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"].iter().any(|key| metadata.u32(key).is_some())
+    ["tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"]
+        .iter()
+        .any(|key| metadata.u32(key).is_some())
 }
 
 /// llama.cpp makes control tokens of some tokens by their text (`<|im_end|>`, `<|eot_id|>`, `<end_of_turn>`) even where the file
 /// says otherwise; all of these look so.
 fn looks_like_markup(text: &str) -> bool {
-    let inner = |open: &str, close: &str| text.strip_prefix(open).is_some_and(|rest| rest.len() > close.len() && rest.ends_with(close));
-    inner("<|", "|>") || inner("<｜", "｜>") || matches!(text, "<end_of_turn>" | "<EOT>" | "<s>" | "</s>" | "<end_of_text>")
+    let inner = |open: &str, close: &str| {
+        text.strip_prefix(open).is_some_and(|rest| rest.len() > close.len() && rest.ends_with(close))
+    };
+    inner("<|", "|>")
+        || inner("<｜", "｜>")
+        || matches!(text, "<end_of_turn>" | "<EOT>" | "<s>" | "</s>" | "<end_of_text>")
 }
 
 fn special(kind: Option<u8>, named: bool) -> Special {
@@ -121,7 +142,9 @@ fn special(kind: Option<u8>, named: bool) -> Special {
 
 fn token_kinds<R: Read + Seek>(reader: &mut Reader<R>, metadata: &Metadata) -> Result<Vec<u8>, GgufError> {
     match metadata.get("tokenizer.ggml.token_type") {
-        Some(Value::Integers(kinds)) => Ok(kinds.iter().map(|kind| u8::try_from(*kind).unwrap_or(0)).collect()),
+        Some(Value::Integers(kinds)) => {
+            Ok(kinds.iter().map(|kind| u8::try_from(*kind).unwrap_or(0)).collect())
+        }
         Some(Value::Array(place)) if matches!(place.kind, 4 | 5) => {
             // As many as there are tokens; the tokens' number has a limit.
             let tokens = metadata.len_of("tokenizer.ggml.tokens").unwrap_or(0);

@@ -82,22 +82,31 @@ mod unix {
     const MAX_LINE: u64 = 4096;
 
     impl Launcher for CommandLauncher {
-        /// The child gets its socket as standard input, no environment and nothing else. It ends with the daemon in any case: its
-        /// socket closes, and it has asked the kernel for a signal.
+        /// The child gets its socket as standard input, no environment and nothing else. It ends with the daemon in any case, because its
+        /// socket closes.
         fn launch(&self, descriptors: Descriptors) -> io::Result<Launched> {
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             let stream = tokio::net::UnixStream::from_std(ours)?;
             let files = std::iter::once(descriptors.model).chain(descriptors.adapters);
-            let mappings = files.zip(FIRST_DESCRIPTOR..).map(|(file, child_fd)| FdMapping { parent_fd: file.into(), child_fd });
+            let mappings = files
+                .zip(FIRST_DESCRIPTOR..)
+                .map(|(file, child_fd)| FdMapping { parent_fd: file.into(), child_fd });
             let mut command = Command::new(&self.program);
-            command.args(&self.arguments).env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
+            command
+                .args(&self.arguments)
+                .env_clear()
+                .stdin(Stdio::from(OwnedFd::from(theirs)))
+                .stdout(Stdio::null());
             command.stderr(Stdio::piped()).kill_on_drop(true).current_dir("/");
             command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
             let mut child = command.spawn()?;
             let lines = Arc::new(Mutex::new(VecDeque::new()));
             let log = child.stderr.take().map(|stderr| follow(stderr, Arc::clone(&lines)));
-            Ok(Launched { stream, process: Box::new(Running { child, log: log.map(|log| Box::pin(log) as _), lines }) })
+            Ok(Launched {
+                stream,
+                process: Box::new(Running { child, log: log.map(|log| Box::pin(log) as _), lines }),
+            })
         }
     }
 

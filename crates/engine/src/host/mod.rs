@@ -97,8 +97,7 @@ impl Shared {
 }
 
 impl Host {
-    /// Starts a child, hands it the model and waits until it is loaded. Dropping the future kills the child. Must be called on a thread that
-    /// lives as long as the daemon (a runtime worker), because the child goes when the thread that started it does.
+    /// Starts a child, hands it the model and waits until it is loaded. Dropping the future kills the child.
     pub(crate) async fn start(
         launcher: &dyn Launcher,
         descriptors: Descriptors,
@@ -122,7 +121,16 @@ impl Host {
         let loaded = loaded.await;
         let host = |loaded| {
             let restores = Arc::new(Semaphore::new(RESTORES_IN_FLIGHT));
-            Arc::new(Self { outbox, works, next: AtomicU64::new(1), death: death.clone(), quit, restores, pid, loaded })
+            Arc::new(Self {
+                outbox,
+                works,
+                next: AtomicU64::new(1),
+                death: death.clone(),
+                quit,
+                restores,
+                pid,
+                loaded,
+            })
         };
         match loaded {
             Ok(Ok(loaded)) => Ok((host(loaded), saved)),
@@ -226,7 +234,10 @@ impl Drop for Work {
     }
 }
 
-async fn write_all(write: impl tokio::io::AsyncWrite + Unpin, mut frames: mpsc::UnboundedReceiver<Outgoing>) -> String {
+async fn write_all(
+    write: impl tokio::io::AsyncWrite + Unpin,
+    mut frames: mpsc::UnboundedReceiver<Outgoing>,
+) -> String {
     let mut writer = wire::FrameWriter::new(write);
     while let Some(outgoing) = frames.recv().await {
         if let Err(error) = writer.write(&outgoing.frame).await {
@@ -267,12 +278,18 @@ impl Incoming {
             FromChild::Restored { key, error } => {
                 match error {
                     None => tracing::debug!(key = %short(key), "the engine took a saved prefix"),
-                    Some(error) => tracing::warn!(key = %short(key), error = %short(error), "the engine refused a saved prefix"),
+                    Some(error) => {
+                        tracing::warn!(key = %short(key), error = %short(error), "the engine refused a saved prefix")
+                    }
                 }
                 return Ok(());
             }
-            FromChild::Started { id, .. } | FromChild::Text { id, .. } | FromChild::Finished { id, .. } => *id,
-            FromChild::Failed { id, .. } | FromChild::Embedded { id, .. } | FromChild::Tokens { id, .. } => *id,
+            FromChild::Started { id, .. } | FromChild::Text { id, .. } | FromChild::Finished { id, .. } => {
+                *id
+            }
+            FromChild::Failed { id, .. } | FromChild::Embedded { id, .. } | FromChild::Tokens { id, .. } => {
+                *id
+            }
             FromChild::Probed { id, .. } | FromChild::Stats { id, .. } => *id,
         };
         // Work that was cancelled may still have frames on the way.

@@ -47,7 +47,8 @@ impl Queue {
     /// Adds a frame of so many bytes. Never waits.
     pub(super) fn push(&self, frame: FromChild, bytes: usize) {
         self.with(|state| {
-            state.overflown |= state.frames.len() >= MAX_FRAMES || state.bytes.saturating_add(bytes) > MAX_BYTES;
+            state.overflown |=
+                state.frames.len() >= MAX_FRAMES || state.bytes.saturating_add(bytes) > MAX_BYTES;
             if !state.overflown {
                 state.bytes += bytes;
                 state.frames.push_back((frame, bytes));

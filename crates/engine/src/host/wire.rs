@@ -130,7 +130,10 @@ mod tests {
             let (read, len) = FrameReader::new(bytes.as_slice()).read::<ToChild>().await.unwrap().unwrap();
             assert_eq!((read, len + 4), (frame, bytes.len()));
             let promise = (u32::try_from(MAX_FRAME).unwrap() + 1).to_le_bytes();
-            assert!(matches!(FrameReader::new(promise.as_slice()).read::<ToChild>().await, Err(WireError::TooLong(_))));
+            assert!(matches!(
+                FrameReader::new(promise.as_slice()).read::<ToChild>().await,
+                Err(WireError::TooLong(_))
+            ));
             let cut = bytes.get(..bytes.len() - 1).unwrap();
             assert!(matches!(FrameReader::new(cut).read::<ToChild>().await, Err(WireError::Cut)));
         });

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use inshore_domain::{BackendError, BackendErrorKind, Clock, Delta, Event, EventStream, FinishReason, TokenLogprob, Usage};
+use inshore_domain::{
+    BackendError, BackendErrorKind, Clock, Delta, Event, EventStream, FinishReason, TokenLogprob, Usage,
+};
 
 use super::prefixes::PrefixStore;
 use super::request::{Job, Reading};
@@ -19,10 +21,17 @@ pub(super) fn lost(model: &str, reply: &Reply) -> BackendError {
         Reply::Gone(death) if death.expected => {
             BackendError::new(BackendErrorKind::ShuttingDown, format!("`{model}` was unloaded"))
         }
-        Reply::Gone(death) => BackendError::new(BackendErrorKind::Failed, format!("the engine for `{model}` crashed: {death}"))
-            .with_hint("ask again: a new engine is started"),
-        Reply::Overflow => BackendError::new(BackendErrorKind::Overloaded, "the answer was not read in time and was given up"),
-        Reply::Frame(_) => BackendError::new(BackendErrorKind::Protocol, "the engine answered something else"),
+        Reply::Gone(death) => {
+            BackendError::new(BackendErrorKind::Failed, format!("the engine for `{model}` crashed: {death}"))
+                .with_hint("ask again: a new engine is started")
+        }
+        Reply::Overflow => BackendError::new(
+            BackendErrorKind::Overloaded,
+            "the answer was not read in time and was given up",
+        ),
+        Reply::Frame(_) => {
+            BackendError::new(BackendErrorKind::Protocol, "the engine answered something else")
+        }
     }
 }
 
@@ -45,7 +54,9 @@ pub(super) fn failed(model: &str, error: WorkError) -> BackendError {
         ),
         WorkError::Unsupported { message } => make(BackendErrorKind::Unsupported, short(&message)),
         WorkError::Cancelled => make(BackendErrorKind::Failed, "the engine stopped the work".to_owned()),
-        WorkError::Internal { message } => make(BackendErrorKind::Failed, format!("the engine for `{model}` failed: {}", short(&message))),
+        WorkError::Internal { message } => {
+            make(BackendErrorKind::Failed, format!("the engine for `{model}` failed: {}", short(&message)))
+        }
     }
 }
 
@@ -109,7 +120,8 @@ pub(super) async fn start(
         first += count;
     }
     let started = Event::Started { model: model.clone() };
-    let mut answer = Answer { model, clock, prompts, ready: VecDeque::from([started]), over: false, store, _lease: lease };
+    let mut answer =
+        Answer { model, clock, prompts, ready: VecDeque::from([started]), over: false, store, _lease: lease };
     // `Started` is in line already; wait for what the child says first.
     answer.step().await?;
     let events = futures_util::stream::unfold(answer, |mut answer| async move {
@@ -142,7 +154,8 @@ impl Answer {
             return Ok(());
         }
         let waiting = self.prompts.iter_mut().enumerate().filter(|(_, prompt)| prompt.open > 0);
-        let waiting: Vec<_> = waiting.map(|(nth, prompt)| Box::pin(async move { (nth, prompt.work.next().await) })).collect();
+        let waiting: Vec<_> =
+            waiting.map(|(nth, prompt)| Box::pin(async move { (nth, prompt.work.next().await) })).collect();
         let ((nth, reply), ..) = futures_util::future::select_all(waiting).await;
         let frame = match reply {
             Reply::Frame(frame) => frame,
@@ -155,7 +168,13 @@ impl Answer {
             return Err(self.fail(nth, failed(&self.model, error)));
         }
         let Some(prompt) = self.prompts.get_mut(nth) else { return Ok(()) };
+        let started = matches!(frame, FromChild::Started { .. });
         prompt.take(frame, &mut self.ready, self.clock.as_ref())?;
+        // Known before the first text, and wanted there by clients that show it at the start.
+        if started && self.prompts.iter().all(|prompt| prompt.usage.prompt_tokens > 0) {
+            let usage = self.usage();
+            self.ready.push_back(Event::Usage(usage));
+        }
         if self.prompts.iter().all(|prompt| prompt.open == 0) {
             self.end();
         }
@@ -163,7 +182,9 @@ impl Answer {
     }
 
     fn fail(&self, nth: usize, error: BackendError) -> BackendError {
-        if let (Some(store), Some(key)) = (&self.store, self.prompts.get(nth).and_then(|prompt| prompt.saving.as_ref())) {
+        if let (Some(store), Some(key)) =
+            (&self.store, self.prompts.get(nth).and_then(|prompt| prompt.saving.as_ref()))
+        {
             store.forget(key);
         }
         error
@@ -174,6 +195,12 @@ impl Answer {
             return;
         }
         self.over = true;
+        let usage = self.usage();
+        self.ready.push_back(Event::Usage(usage));
+    }
+
+    /// The counts of all prompts together.
+    fn usage(&self) -> Usage {
         let mut usage = Usage::default();
         for prompt in &self.prompts {
             usage.prompt_tokens = usage.prompt_tokens.saturating_add(prompt.usage.prompt_tokens);
@@ -181,12 +208,17 @@ impl Answer {
             usage.output_tokens = usage.output_tokens.saturating_add(prompt.usage.output_tokens);
             usage.reasoning_tokens = usage.reasoning_tokens.saturating_add(prompt.usage.reasoning_tokens);
         }
-        self.ready.push_back(Event::Usage(usage));
+        usage
     }
 }
 
 impl Prompt {
-    fn take(&mut self, frame: FromChild, out: &mut VecDeque<Event>, clock: &dyn Clock) -> Result<(), BackendError> {
+    fn take(
+        &mut self,
+        frame: FromChild,
+        out: &mut VecDeque<Event>,
+        clock: &dyn Clock,
+    ) -> Result<(), BackendError> {
         match frame {
             FromChild::Started { prompt_tokens, cached_tokens, .. } => {
                 self.usage.prompt_tokens = prompt_tokens;
@@ -194,22 +226,48 @@ impl Prompt {
                 self.usage.cached_tokens = cached_tokens.min(prompt_tokens);
                 if let Some(echo) = &self.reading.echo {
                     let indices = self.first..self.first.saturating_add(self.open);
-                    out.extend(indices.map(|index| delta(index, Delta::Text { text: echo.clone(), logprobs: Vec::new() })));
+                    out.extend(
+                        indices.map(|index| {
+                            delta(index, Delta::Text { text: echo.clone(), logprobs: Vec::new() })
+                        }),
+                    );
                 }
             }
             FromChild::Text { answer, text, tokens, .. } => self.text(answer, &text, tokens, out, clock)?,
-            FromChild::Finished { answer, reason, output_tokens, .. } => self.finish(answer, reason, output_tokens, out, clock)?,
-            _ => return Err(BackendError::new(BackendErrorKind::Protocol, "the engine answered something else")),
+            FromChild::Finished { answer, reason, output_tokens, .. } => {
+                self.finish(answer, reason, output_tokens, out, clock)?
+            }
+            _ => {
+                return Err(BackendError::new(
+                    BackendErrorKind::Protocol,
+                    "the engine answered something else",
+                ));
+            }
         }
         Ok(())
     }
 
     fn one(&mut self, answer: u32) -> Result<&mut One, BackendError> {
-        let one = usize::try_from(answer).ok().and_then(|answer| self.answers.get_mut(answer)).filter(|one| !one.finished);
-        one.ok_or_else(|| BackendError::new(BackendErrorKind::Protocol, "the engine answered for an answer that is not open"))
+        let one = usize::try_from(answer)
+            .ok()
+            .and_then(|answer| self.answers.get_mut(answer))
+            .filter(|one| !one.finished);
+        one.ok_or_else(|| {
+            BackendError::new(
+                BackendErrorKind::Protocol,
+                "the engine answered for an answer that is not open",
+            )
+        })
     }
 
-    fn text(&mut self, answer: u32, text: &str, tokens: Vec<Token>, out: &mut VecDeque<Event>, clock: &dyn Clock) -> Result<(), BackendError> {
+    fn text(
+        &mut self,
+        answer: u32,
+        text: &str,
+        tokens: Vec<Token>,
+        out: &mut VecDeque<Event>,
+        clock: &dyn Clock,
+    ) -> Result<(), BackendError> {
         let (index, one_call) = (self.first.saturating_add(answer), self.reading.one_call);
         let one = self.one(answer)?;
         let thinking = one.parser.is_thinking();
@@ -220,7 +278,14 @@ impl Prompt {
         Ok(())
     }
 
-    fn finish(&mut self, answer: u32, reason: Finish, tokens: u32, out: &mut VecDeque<Event>, clock: &dyn Clock) -> Result<(), BackendError> {
+    fn finish(
+        &mut self,
+        answer: u32,
+        reason: Finish,
+        tokens: u32,
+        out: &mut VecDeque<Event>,
+        clock: &dyn Clock,
+    ) -> Result<(), BackendError> {
         let (index, one_call) = (self.first.saturating_add(answer), self.reading.one_call);
         let one = self.one(answer)?;
         let parts = one.parser.finish();
@@ -236,7 +301,9 @@ impl Prompt {
             Finish::Stop => FinishReason::Stop,
             Finish::StopText(which) => FinishReason::StopText(which),
             Finish::MaxTokens | Finish::ContextFull => FinishReason::Length,
-            Finish::Cancelled => return Err(BackendError::new(BackendErrorKind::Failed, "the engine stopped the work")),
+            Finish::Cancelled => {
+                return Err(BackendError::new(BackendErrorKind::Failed, "the engine stopped the work"));
+            }
         };
         out.push_back(Event::Finished { index, reason });
         self.usage.output_tokens = self.usage.output_tokens.saturating_add(tokens);
@@ -250,7 +317,14 @@ impl Prompt {
 }
 
 impl One {
-    fn emit(&mut self, index: u32, parts: Vec<Part>, one_call: bool, out: &mut VecDeque<Event>, clock: &dyn Clock) {
+    fn emit(
+        &mut self,
+        index: u32,
+        parts: Vec<Part>,
+        one_call: bool,
+        out: &mut VecDeque<Event>,
+        clock: &dyn Clock,
+    ) {
         for part in parts {
             match part {
                 Part::Text(text) => {
@@ -277,7 +351,8 @@ impl One {
 /// `call_` and 24 letters and digits, as OpenAI's look.
 fn call_id(random: u128) -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let letters = (0..24).map(|nth| LETTERS.get((random >> (nth * 5) & 31) as usize).copied().unwrap_or(b'a') as char);
+    let letters =
+        (0..24).map(|nth| LETTERS.get((random >> (nth * 5) & 31) as usize).copied().unwrap_or(b'a') as char);
     format!("call_{}", letters.collect::<String>())
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use inshore_domain::request::{Embedding, PromptText};
-use inshore_domain::{Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, EventStream, Task, Usage};
+use inshore_domain::{
+    Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, EventStream, Task, Usage,
+};
 
 use super::answer::{failed, lost, start};
 use super::slot::Slot;
@@ -53,10 +55,16 @@ impl DeviceBackend {
     fn prompts(&self, task: &Task) -> Result<Vec<Prompt>, BackendError> {
         let known = &self.slot.known;
         match task {
-            Task::Chat(chat) => request::render(known, chat).map(|rendered| vec![Prompt::Pieces(rendered.pieces)]),
+            Task::Chat(chat) => {
+                request::render(known, chat).map(|rendered| vec![Prompt::Pieces(rendered.pieces)])
+            }
             Task::Completion(completion) => {
                 let suffix = completion.suffix.as_deref();
-                completion.prompts.iter().map(|prompt| request::completion_prompt(known, prompt, suffix)).collect()
+                completion
+                    .prompts
+                    .iter()
+                    .map(|prompt| request::completion_prompt(known, prompt, suffix))
+                    .collect()
             }
             Task::Embedding(embedding) => self.inputs(embedding),
         }
@@ -87,18 +95,26 @@ impl Embedder for DeviceBackend {
     fn embed(&self, call: Call) -> BoxFuture<'_, Result<(Vec<Vec<f32>>, Usage), BackendError>> {
         Box::pin(async move {
             let Task::Embedding(embedding) = &call.request.task else {
-                return Err(BackendError::new(BackendErrorKind::Unsupported, "only embedding requests make vectors"));
+                return Err(BackendError::new(
+                    BackendErrorKind::Unsupported,
+                    "only embedding requests make vectors",
+                ));
             };
             let asked = embedding.inputs.len();
             if !(1..=MAX_INPUTS).contains(&asked) {
                 let kind = BackendErrorKind::InvalidRequest { field: Some("input".into()) };
-                return Err(BackendError::new(kind, format!("there are {asked} inputs, expected 1 to {MAX_INPUTS}")));
+                return Err(BackendError::new(
+                    kind,
+                    format!("there are {asked} inputs, expected 1 to {MAX_INPUTS}"),
+                ));
             }
             let inputs = self.inputs(embedding)?;
             let lease = load::acquire(&self.inner, &self.slot).await?;
             let mut work = lease.host.submit(|id| ToChild::Embed(Embed { id, inputs }));
             let (vectors, tokens) = match work.next().await {
-                Reply::Frame(FromChild::Embedded { vectors, tokens, .. }) if vectors.len() == asked => (vectors, tokens),
+                Reply::Frame(FromChild::Embedded { vectors, tokens, .. }) if vectors.len() == asked => {
+                    (vectors, tokens)
+                }
                 Reply::Frame(FromChild::Failed { error, .. }) => {
                     work.finish();
                     return Err(failed(self.slot.id(), error));
@@ -106,7 +122,10 @@ impl Embedder for DeviceBackend {
                 reply => return Err(lost(self.slot.id(), &reply)),
             };
             work.finish();
-            let vectors = vectors.into_iter().map(|vector| shortened(vector, embedding.dimensions)).collect::<Result<_, _>>()?;
+            let vectors = vectors
+                .into_iter()
+                .map(|vector| shortened(vector, embedding.dimensions))
+                .collect::<Result<_, _>>()?;
             Ok((vectors, Usage { prompt_tokens: tokens, ..Usage::default() }))
         })
     }

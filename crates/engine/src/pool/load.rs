@@ -48,10 +48,15 @@ pub(super) async fn acquire(inner: &Arc<Inner>, slot: &Arc<Slot>) -> Result<Leas
         match outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(error),
-            None => return Err(BackendError::new(BackendErrorKind::ShuttingDown, "the daemon is shutting down")),
+            None => {
+                return Err(BackendError::new(BackendErrorKind::ShuttingDown, "the daemon is shutting down"));
+            }
         }
     }
-    Err(BackendError::new(BackendErrorKind::Failed, format!("the engine for `{}` does not stay alive", slot.id())))
+    Err(BackendError::new(
+        BackendErrorKind::Failed,
+        format!("the engine for `{}` does not stay alive", slot.id()),
+    ))
 }
 
 async fn load(inner: Arc<Inner>, slot: Arc<Slot>, outcome: watch::Sender<Option<Result<(), BackendError>>>) {
@@ -81,9 +86,13 @@ async fn try_load(inner: &Arc<Inner>, slot: &Arc<Slot>) -> Result<Arc<Host>, Bac
         let message = format!("the engine for `{}` crashed {crashes} times within a minute", slot.id());
         let mut error = BackendError::new(BackendErrorKind::ModelUnusable, message);
         error.retry_after = Some(CRASH_WINDOW);
-        return Err(error.with_hint("the model file may be damaged: try `inshore model show`, or pull it again"));
+        return Err(
+            error.with_hint("the model file may be damaged: try `inshore model show`, or pull it again")
+        );
     }
-    tokio::time::sleep(wait).await;
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
     // One at a time, so that two models are not promised the same memory.
     let _turn = inner.loading.lock().await;
     make_room(inner, slot).await?;
@@ -95,7 +104,8 @@ async fn try_load(inner: &Arc<Inner>, slot: &Arc<Slot>) -> Result<Arc<Host>, Bac
         Ok(Ok(started)) => started,
         Ok(Err(error)) => return Err(start_error(slot, error)),
         Err(_) => {
-            let message = format!("`{}` was not loaded within {} s", slot.id(), inner.options.load_timeout.as_secs());
+            let message =
+                format!("`{}` was not loaded within {} s", slot.id(), inner.options.load_timeout.as_secs());
             return Err(BackendError::new(BackendErrorKind::Timeout, message));
         }
     };
@@ -104,7 +114,12 @@ async fn try_load(inner: &Arc<Inner>, slot: &Arc<Slot>) -> Result<Arc<Host>, Bac
     );
     if let Some(store) = &inner.prefixes {
         inner.tasks.spawn(Arc::clone(store).keep(saved, slot.known.identity));
-        inner.tasks.spawn(prefixes::restore_all(Arc::clone(store), Arc::clone(&host), slot.known.identity, slot.known.shape.retained_bytes));
+        inner.tasks.spawn(prefixes::restore_all(
+            Arc::clone(store),
+            Arc::clone(&host),
+            slot.known.identity,
+            slot.known.shape.retained_bytes,
+        ));
     }
     Ok(host)
 }
@@ -112,12 +127,18 @@ async fn try_load(inner: &Arc<Inner>, slot: &Arc<Slot>) -> Result<Arc<Host>, Bac
 fn start_error(slot: &Slot, error: StartError) -> BackendError {
     let id = slot.id();
     match error {
-        StartError::Spawn(reason) => BackendError::new(BackendErrorKind::Failed, format!("the engine for `{id}` cannot be started: {reason}")),
-        StartError::Refused(reason) => BackendError::new(BackendErrorKind::ModelUnusable, format!("`{id}` cannot be loaded: {reason}")),
+        StartError::Spawn(reason) => BackendError::new(
+            BackendErrorKind::Failed,
+            format!("the engine for `{id}` cannot be started: {reason}"),
+        ),
+        StartError::Refused(reason) => {
+            BackendError::new(BackendErrorKind::ModelUnusable, format!("`{id}` cannot be loaded: {reason}"))
+        }
         StartError::Died(death) => {
             slot.note_crash();
             let message = format!("the engine for `{id}` crashed while loading the model: {death}");
-            BackendError::new(BackendErrorKind::ModelUnusable, message).with_hint("the model file may be damaged; the daemon's log has the engine's last words")
+            BackendError::new(BackendErrorKind::ModelUnusable, message)
+                .with_hint("the model file may be damaged; the daemon's log has the engine's last words")
         }
     }
 }
@@ -130,11 +151,18 @@ fn open(known: &Known) -> Result<Descriptors, BackendError> {
         File::open(path).map_err(|error| unusable(format!("the file of `{id}` cannot be opened: {error}")))
     };
     let model = open(&known.model.path)?;
-    let identity = prefixes::Identity::of(&model, &known.about).map_err(|error| unusable(format!("the file of `{id}` cannot be read: {error}")))?;
+    let identity = prefixes::Identity::of(&model, &known.about)
+        .map_err(|error| unusable(format!("the file of `{id}` cannot be read: {error}")))?;
     if identity != known.identity {
-        return Err(unusable(format!("the file of `{id}` has changed on disk")).with_hint("run `inshore model refresh`, or restart the daemon"));
+        return Err(unusable(format!("the file of `{id}` has changed on disk"))
+            .with_hint("run `inshore model refresh`, or restart the daemon"));
     }
-    let adapters = known.model.adapters.iter().map(|(_, path)| open(path)).collect::<Result<Vec<File>, BackendError>>()?;
+    let adapters = known
+        .model
+        .adapters
+        .iter()
+        .map(|(_, path)| open(path))
+        .collect::<Result<Vec<File>, BackendError>>()?;
     Ok(Descriptors { model, adapters })
 }
 
@@ -163,18 +191,33 @@ async fn make_room(inner: &Inner, slot: &Arc<Slot>) -> Result<(), BackendError> 
         if estimate.total() <= free {
             return Ok(());
         }
-        let Some((other, host)) = inner.take_idle(slot) else { return Err(does_not_fit(inner, slot, &estimate, free)) };
-        tracing::info!(model = other.id(), instead = slot.id(), "unloading an idle model because memory is short");
+        let Some((other, host)) = inner.take_idle(slot) else {
+            return Err(does_not_fit(inner, slot, &estimate, free));
+        };
+        tracing::info!(
+            model = other.id(),
+            instead = slot.id(),
+            "unloading an idle model because memory is short"
+        );
         host.quit().await;
     }
     Ok(())
 }
 
 fn does_not_fit(inner: &Inner, slot: &Slot, estimate: &Estimate, free: u64) -> BackendError {
-    let message = format!("`{}` does not fit in memory: it needs {estimate}; {} are free", slot.id(), show_bytes(free));
-    let busy: Vec<String> = inner.slots().iter().filter(|other| other.running() > 0 && other.id() != slot.id()).map(|other| format!("`{}`", other.id())).collect();
+    let message =
+        format!("`{}` does not fit in memory: it needs {estimate}; {} are free", slot.id(), show_bytes(free));
+    let busy: Vec<String> = inner
+        .slots()
+        .iter()
+        .filter(|other| other.running() > 0 && other.id() != slot.id())
+        .map(|other| format!("`{}`", other.id()))
+        .collect();
     if !busy.is_empty() {
-        let mut error = BackendError::new(BackendErrorKind::Overloaded, format!("{message}, and {} in use", busy.join(", ")));
+        let mut error = BackendError::new(
+            BackendErrorKind::Overloaded,
+            format!("{message}, and {} in use", busy.join(", ")),
+        );
         error.retry_after = Some(Duration::from_secs(5));
         return error;
     }
@@ -193,11 +236,11 @@ async fn keep(inner: Arc<Inner>, slot: Arc<Slot>, host: Arc<Host>) {
         death = host.died() => death,
         () = idle(&slot) => host_gone(&slot, &host).await,
         () = told(&mut retired) => {
-            // Running answers end first.
-            while slot.running() > 0 {
-                let used = slot.used.notified();
-                if slot.running() == 0 { break; }
-                tokio::select! { () = used => {}, () = inner.closing.cancelled() => break, _ = host.died() => break }
+            // Running answers end first, and the request it was loaded for runs first.
+            tokio::select! {
+                () = unused(&slot) => {}
+                () = inner.closing.cancelled() => {}
+                _ = host.died() => {}
             }
             slot.forget(&host);
             host.quit().await
@@ -212,6 +255,21 @@ async fn keep(inner: Arc<Inner>, slot: Arc<Slot>, host: Arc<Host>) {
         slot.note_crash();
     }
     slot.used.notify_waiters();
+}
+
+/// Returns when no request uses the model, and the one it was loaded for has.
+async fn unused(slot: &Slot) {
+    loop {
+        let used = slot.used.notified();
+        match (slot.running(), slot.fresh.load(Ordering::SeqCst)) {
+            (0, false) => return,
+            (0, true) => {
+                let _ = tokio::time::timeout(FIRST_USE, used).await;
+                slot.fresh.store(false, Ordering::SeqCst);
+            }
+            _ => used.await,
+        }
+    }
 }
 
 async fn told(retired: &mut watch::Receiver<bool>) {

@@ -22,14 +22,17 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use inshore_domain::{Backend, BackendError, BackendErrorKind, Capabilities, Capability, Embedder, Sensitivity, Target, TargetId, Tier};
+use inshore_domain::{
+    Backend, BackendError, BackendErrorKind, Capabilities, Capability, Embedder, Sensitivity, Target,
+    TargetId, Tier,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use options::{DeviceModel, Overrides, PoolOptions};
 pub use system::{Memory, SystemMemory, physical_cores};
 
-use crate::frames::{Attempt, FromChild, Stats, ToChild};
+use crate::frames::{Attempt, FromChild, Loaded, Stats, ToChild};
 use crate::gguf::{Estimate, GgufError, LoadShape, Model, show_bytes};
 use crate::host::{Host, Reply};
 use crate::template::ChatTemplate;
@@ -121,7 +124,10 @@ impl DevicePool {
     pub async fn set_models(&self, models: Vec<DeviceModel>) {
         let inner = Arc::clone(&self.0);
         let looked = tokio::task::spawn_blocking(move || {
-            models.into_iter().map(|model| (model.id.clone(), look(&inner.options, model))).collect::<Vec<_>>()
+            models
+                .into_iter()
+                .map(|model| (model.id.clone(), look(&inner.options, model)))
+                .collect::<Vec<_>>()
         });
         let looked = looked.await.unwrap_or_default();
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +136,9 @@ impl DevicePool {
         for (id, known) in looked {
             match known {
                 Ok(known) => {
-                    let same = |slot: &Arc<Slot>| slot.known.model == known.model && slot.known.identity == known.identity;
+                    let same = |slot: &Arc<Slot>| {
+                        slot.known.model == known.model && slot.known.identity == known.identity
+                    };
                     let slot = old.remove(&id).filter(same).unwrap_or_else(|| Slot::new(known));
                     slots.insert(id, slot);
                 }
@@ -152,7 +160,12 @@ impl DevicePool {
         let slots = self.0.slots();
         let offer = |slot: &Arc<Slot>| {
             let backend = Arc::new(DeviceBackend { inner: Arc::clone(&self.0), slot: Arc::clone(slot) });
-            let embedder = slot.known.target.capabilities.has(Capability::Embeddings).then(|| Arc::clone(&backend) as Arc<dyn Embedder>);
+            let embedder = slot
+                .known
+                .target
+                .capabilities
+                .has(Capability::Embeddings)
+                .then(|| Arc::clone(&backend) as Arc<dyn Embedder>);
             (Arc::clone(&slot.known.target), backend as Arc<dyn Backend>, embedder)
         };
         slots.iter().map(offer).collect()
@@ -166,8 +179,13 @@ impl DevicePool {
     /// All models, by name.
     pub fn status(&self) -> Vec<ModelStatus> {
         let broken = self.0.broken.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let broken = broken.into_iter().map(|(id, error)| ModelStatus { id, state: ModelState::Broken(error), estimate: None });
-        let mut all: Vec<ModelStatus> = self.0.slots().iter().map(|slot| status(slot)).chain(broken).collect();
+        let broken = broken.into_iter().map(|(id, error)| ModelStatus {
+            id,
+            state: ModelState::Broken(error),
+            estimate: None,
+        });
+        let mut all: Vec<ModelStatus> =
+            self.0.slots().iter().map(|slot| status(slot)).chain(broken).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
     }
@@ -191,9 +209,9 @@ impl DevicePool {
     }
 
     /// What the sandbox of a model's child denies, by trying. Loads the model if it is not loaded.
-    pub async fn probe(&self, id: &str) -> Result<Vec<Attempt>, BackendError> {
+    pub async fn probe(&self, id: &str) -> Result<(Loaded, Vec<Attempt>), BackendError> {
         match self.ask(id, |id| ToChild::Probe { id }).await? {
-            FromChild::Probed { attempts, .. } => Ok(attempts),
+            (loaded, FromChild::Probed { attempts, .. }) => Ok((loaded, attempts)),
             _ => Err(BackendError::new(BackendErrorKind::Protocol, "the engine answered something else")),
         }
     }
@@ -201,19 +219,23 @@ impl DevicePool {
     /// Counters of a model's child. Loads the model if it is not loaded.
     pub async fn stats(&self, id: &str) -> Result<Stats, BackendError> {
         match self.ask(id, |id| ToChild::Stats { id }).await? {
-            FromChild::Stats { stats, .. } => Ok(stats),
+            (_, FromChild::Stats { stats, .. }) => Ok(stats),
             _ => Err(BackendError::new(BackendErrorKind::Protocol, "the engine answered something else")),
         }
     }
 
-    async fn ask(&self, id: &str, frame: impl FnOnce(u64) -> ToChild) -> Result<FromChild, BackendError> {
+    async fn ask(
+        &self,
+        id: &str,
+        frame: impl FnOnce(u64) -> ToChild,
+    ) -> Result<(Loaded, FromChild), BackendError> {
         let slot = self.0.slot(id).ok_or_else(|| unknown(id))?;
         let lease = load::acquire(&self.0, &slot).await?;
         let mut work = lease.host.submit(frame);
         match work.next().await {
             Reply::Frame(frame) => {
                 work.finish();
-                Ok(frame)
+                Ok((lease.host.loaded().clone(), frame))
             }
             reply => Err(answer::lost(id, &reply)),
         }
@@ -242,9 +264,11 @@ impl Inner {
 
     /// Bytes a model may take now; `None` when nobody knows.
     fn free_memory(&self, but: &Arc<Slot>) -> Option<u64> {
-        let system = self.options.memory.available().map(|bytes| bytes.saturating_sub(self.options.memory_reserve));
+        let system =
+            self.options.memory.available().map(|bytes| bytes.saturating_sub(self.options.memory_reserve));
         let taken = || -> u64 {
-            let loaded = self.slots().into_iter().filter(|slot| !Arc::ptr_eq(slot, but) && slot.host().is_some());
+            let loaded =
+                self.slots().into_iter().filter(|slot| !Arc::ptr_eq(slot, but) && slot.host().is_some());
             loaded.map(|slot| slot.known.estimate.total()).sum()
         };
         let ours = self.options.memory_limit.map(|limit| limit.saturating_sub(taken()));
@@ -253,7 +277,8 @@ impl Inner {
 
     /// Takes the longest unused idle model out of its slot.
     fn take_idle(&self, but: &Arc<Slot>) -> Option<(Arc<Slot>, Arc<Host>)> {
-        let mut others: Vec<Arc<Slot>> = self.slots().into_iter().filter(|slot| !Arc::ptr_eq(slot, but)).collect();
+        let mut others: Vec<Arc<Slot>> =
+            self.slots().into_iter().filter(|slot| !Arc::ptr_eq(slot, but)).collect();
         others.sort_by_key(|slot| slot.last_used());
         others.into_iter().find_map(|slot| slot.take_if_idle().map(|host| (slot, host)))
     }
@@ -282,7 +307,8 @@ fn status(slot: &Slot) -> ModelStatus {
 /// Reads what a file says. Also for `inshore model show`. Blocking.
 pub fn inspect(path: &Path) -> Result<Model, BackendError> {
     let unusable = |message: String| BackendError::new(BackendErrorKind::ModelUnusable, message);
-    let file = File::open(path).map_err(|error| unusable(format!("`{}` cannot be opened: {error}", path.display())))?;
+    let file = File::open(path)
+        .map_err(|error| unusable(format!("`{}` cannot be opened: {error}", path.display())))?;
     crate::gguf::read(file).map_err(|error: GgufError| {
         let hint = error.hint();
         let error = unusable(format!("`{}` cannot be used: {error}", path.display()));
@@ -307,12 +333,18 @@ fn look(options: &PoolOptions, model: DeviceModel) -> Result<Known, BackendError
             return Err(unusable(format!("adapter `{name}` of `{}` is not a LoRA adapter", model.id)));
         }
     }
-    let file = File::open(&model.path).map_err(|error| unusable(format!("`{}` cannot be opened: {error}", model.id)))?;
-    let identity = Identity::of(&file, &about).map_err(|error| unusable(format!("`{}` cannot be read: {error}", model.id)))?;
+    let file = File::open(&model.path)
+        .map_err(|error| unusable(format!("`{}` cannot be opened: {error}", model.id)))?;
+    let identity = Identity::of(&file, &about)
+        .map_err(|error| unusable(format!("`{}` cannot be read: {error}", model.id)))?;
     // A broken template is no reason to refuse completions.
     let template = ChatTemplate::of(&about, model.template.as_deref(), &options.clock).or_else(|error| {
         tracing::warn!(model = %model.id, %error, "the chat template cannot be used");
-        ChatTemplate::of(&Model { chat_template: None, named_templates: Vec::new(), ..about.clone() }, None, &options.clock)
+        ChatTemplate::of(
+            &Model { chat_template: None, named_templates: Vec::new(), ..about.clone() },
+            None,
+            &options.clock,
+        )
     });
     let template = template.map_err(|error| unusable(error.to_string()))?;
     let embeddings = model.overrides.embeddings.unwrap_or_else(|| about.embedding_only());
@@ -322,13 +354,25 @@ fn look(options: &PoolOptions, model: DeviceModel) -> Result<Known, BackendError
     let target = Arc::new(target(&model, shape.context, capabilities));
     let keep_alive = model.overrides.keep_alive.unwrap_or(options.keep_alive);
     let format = Format::of(template.source());
-    Ok(Known { model, about, template: Arc::new(template), format, target, shape, estimate, identity, embeddings, keep_alive })
+    Ok(Known {
+        model,
+        about,
+        template: Arc::new(template),
+        format,
+        target,
+        shape,
+        estimate,
+        identity,
+        embeddings,
+        keep_alive,
+    })
 }
 
 /// The context is the smallest of what the model was trained for, what is configured, and what fits in the whole machine.
 fn shape(options: &PoolOptions, model: &DeviceModel, about: &Model) -> Result<LoadShape, BackendError> {
     let configured = model.overrides.context.unwrap_or(options.context);
-    let context = configured.min(about.context_length.filter(|trained| *trained > 0).unwrap_or(configured)).max(1);
+    let context =
+        configured.min(about.context_length.filter(|trained| *trained > 0).unwrap_or(configured)).max(1);
     let kv_type = model.overrides.kv_type.unwrap_or(options.kv_type);
     let batch = options.batch.clamp(1, context.max(32));
     let shape = LoadShape { context, batch, kv_type, retained_bytes: options.retained_bytes };
@@ -338,25 +382,48 @@ fn shape(options: &PoolOptions, model: &DeviceModel, about: &Model) -> Result<Lo
     if estimate.total() <= most {
         return Ok(shape);
     }
-    // Kept prefixes are a comfort; the context is not.
-    let shape = LoadShape { retained_bytes: 0, ..shape };
-    let estimate = Estimate::of(about, shape);
     let fits = estimate.context_that_fits(most).min(context);
     if fits < MIN_CONTEXT.min(context) {
-        let message = format!("`{}` does not fit in memory: it needs {estimate}; this machine can give {}", model.id, show_bytes(most));
-        return Err(BackendError::new(BackendErrorKind::ModelUnusable, message).with_hint("use a smaller or more strongly quantized model"));
+        let message = format!(
+            "`{}` does not fit in memory: it needs {estimate}; this machine can give {}",
+            model.id,
+            show_bytes(most)
+        );
+        return Err(BackendError::new(BackendErrorKind::ModelUnusable, message)
+            .with_hint("use a smaller or more strongly quantized model"));
     }
     Ok(LoadShape { context: fits, ..shape })
 }
 
-fn capabilities(model: &DeviceModel, about: &Model, template: &ChatTemplate, embeddings: bool) -> Capabilities {
+fn capabilities(
+    model: &DeviceModel,
+    about: &Model,
+    template: &ChatTemplate,
+    embeddings: bool,
+) -> Capabilities {
     if embeddings {
         return Capabilities::NONE.with(Capability::Embeddings).with(Capability::TokenPrompts);
     }
     use Capability as C;
-    let always = [C::Chat, C::Completion, C::JsonSchema, C::Grammar, C::Logprobs, C::TokenPrompts, C::ExtendedSampling, C::ManyAnswers];
-    let some = [(C::Infill, about.infill), (C::Tools, template.takes_tools()), (C::Adapters, !model.adapters.is_empty())];
-    always.into_iter().chain(some.into_iter().filter(|(_, has)| *has).map(|(capability, _)| capability)).collect()
+    let always = [
+        C::Chat,
+        C::Completion,
+        C::JsonSchema,
+        C::Grammar,
+        C::Logprobs,
+        C::TokenPrompts,
+        C::ExtendedSampling,
+        C::ManyAnswers,
+    ];
+    let some = [
+        (C::Infill, about.infill),
+        (C::Tools, template.takes_tools()),
+        (C::Adapters, !model.adapters.is_empty()),
+    ];
+    always
+        .into_iter()
+        .chain(some.into_iter().filter(|(_, has)| *has).map(|(capability, _)| capability))
+        .collect()
 }
 
 fn target(model: &DeviceModel, context: u32, capabilities: Capabilities) -> Target {

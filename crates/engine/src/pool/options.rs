@@ -33,7 +33,7 @@ pub struct PoolOptions {
     pub mmap: bool,
     /// Type of the KV cache.
     pub kv_type: KvType,
-    /// Bytes of retained prefixes in each model.
+    /// Bytes of each model's KV cache that retained prefixes may hold.
     pub retained_bytes: u64,
     /// How long an idle model stays loaded. `None`: until memory runs short. Zero: not at all.
     pub keep_alive: Option<Duration>,

@@ -149,12 +149,22 @@ impl PrefixStore {
     }
 
     /// Adds a piece; gives back what is open, or nothing when the file is complete.
-    fn write(&self, writing: Option<Writing>, identity: Identity, piece: &StatePiece) -> io::Result<Option<Writing>> {
+    fn write(
+        &self,
+        writing: Option<Writing>,
+        identity: Identity,
+        piece: &StatePiece,
+    ) -> io::Result<Option<Writing>> {
         let mut writing = match writing {
             Some(writing) => writing,
             None if piece.tokens.is_empty() => return Err(io::Error::other("its first piece is missing")),
             None => {
-                let header = Header { identity, key: piece.key.clone(), scope: piece.scope, tokens: piece.tokens.clone() };
+                let header = Header {
+                    identity,
+                    key: piece.key.clone(),
+                    scope: piece.scope,
+                    tokens: piece.tokens.clone(),
+                };
                 Writing::begin(&self.path(&piece.key), &header)?
             }
         };
@@ -190,7 +200,8 @@ impl PrefixStore {
 
     fn files(&self) -> Vec<Saved> {
         let entries = fs::read_dir(&self.dir).map(Iterator::flatten).into_iter().flatten();
-        let of_ours = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == EXTENSION));
+        let of_ours =
+            entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == EXTENSION));
         let described = of_ours.filter_map(|entry| {
             let metadata = entry.metadata().ok()?;
             Some(Saved { path: entry.path(), bytes: metadata.len(), used: metadata.modified().ok()? })
@@ -307,14 +318,18 @@ fn read_header(reader: &mut impl Read, len: u64) -> io::Result<(Header, u64)> {
     let mut header = Vec::new();
     reader.take(header_len.into()).read_to_end(&mut header)?;
     let header: Header = postcard::from_bytes(&header).map_err(io::Error::other)?;
-    let body = len.checked_sub(16 + 4 + u64::from(header_len) + TRAILER).ok_or_else(|| io::Error::other("it is too short"))?;
+    let body = len
+        .checked_sub(16 + 4 + u64::from(header_len) + TRAILER)
+        .ok_or_else(|| io::Error::other("it is too short"))?;
     Ok((header, body))
 }
 
 /// Sends the model's saved prefixes to a child that has just loaded it.
 pub(super) async fn restore_all(store: Arc<PrefixStore>, host: Arc<Host>, identity: Identity, limit: u64) {
     let listing = Arc::clone(&store);
-    let Ok(files) = tokio::task::spawn_blocking(move || listing.of_model(identity, limit)).await else { return };
+    let Ok(files) = tokio::task::spawn_blocking(move || listing.of_model(identity, limit)).await else {
+        return;
+    };
     // The last sent is the last used in the child's order.
     for path in files.into_iter().rev() {
         if let Err(error) = restore(&path, &host).await {
@@ -343,7 +358,13 @@ async fn restore(path: &Path, host: &Host) -> io::Result<()> {
         .map_err(io::Error::other)??;
         reader = back;
         left -= step as u64;
-        let piece = StatePiece { key: key.clone(), scope, tokens: std::mem::take(&mut tokens), bytes, last: left == 0 };
+        let piece = StatePiece {
+            key: key.clone(),
+            scope,
+            tokens: std::mem::take(&mut tokens),
+            bytes,
+            last: left == 0,
+        };
         if !host.restore(piece).await || left == 0 {
             return Ok(());
         }

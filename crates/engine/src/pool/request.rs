@@ -1,6 +1,8 @@
 //! From a domain request to the work frames of a child.
 
-use inshore_domain::request::{Chat, Completion, OutputFormat, Part, PromptText, Sampling as Asked, ToolChoice};
+use inshore_domain::request::{
+    Chat, Completion, OutputFormat, Part, PromptText, Sampling as Asked, ToolChoice,
+};
 use inshore_domain::{BackendError, BackendErrorKind, Request, Task};
 
 use super::prefixes::PrefixStore;
@@ -53,11 +55,17 @@ fn unsupported(message: impl Into<String>) -> BackendError {
 
 /// A stable number for an app. FNV-1a, 64 bits: the same after a restart, so that saved prefixes find their owner.
 pub(super) fn scope(app: &str) -> u64 {
-    app.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    app.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The work for a request; the seed is used where the request names none.
-pub(super) fn jobs(known: &Known, request: &Request, seed: u64, store: Option<&PrefixStore>) -> Result<Vec<Job>, BackendError> {
+pub(super) fn jobs(
+    known: &Known,
+    request: &Request,
+    seed: u64,
+    store: Option<&PrefixStore>,
+) -> Result<Vec<Job>, BackendError> {
     if known.embeddings {
         return Err(unsupported(format!("`{}` makes embeddings and no text", known.model.id)));
     }
@@ -69,12 +77,23 @@ pub(super) fn jobs(known: &Known, request: &Request, seed: u64, store: Option<&P
     }
 }
 
-fn chat_job(known: &Known, chat: &Chat, seed: u64, scope: u64, store: Option<&PrefixStore>) -> Result<Job, BackendError> {
+fn chat_job(
+    known: &Known,
+    chat: &Chat,
+    seed: u64,
+    scope: u64,
+    store: Option<&PrefixStore>,
+) -> Result<Job, BackendError> {
     let Rendered { pieces, pinned, thinking } = render(known, chat)?;
     let calls = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
     let format = calls.then(|| (known.format, chat.tools.iter().map(|tool| tool.name.clone()).collect()));
-    let mut reading =
-        Reading { format, thinks: known.template.thinks(), thinking, one_call: chat.parallel_tool_calls == Some(false), echo: None };
+    let mut reading = Reading {
+        format,
+        thinks: known.template.thinks(),
+        thinking,
+        one_call: chat.parallel_tool_calls == Some(false),
+        echo: None,
+    };
     let constraint = chat_constraint(known, chat, &mut reading)?;
     let mut generate = generate(known, &chat.sampling, seed, scope)?;
     generate.constraint = constraint;
@@ -89,7 +108,11 @@ pub(super) fn render(known: &Known, chat: &Chat) -> Result<Rendered, BackendErro
     if chat.messages.is_empty() {
         return Err(invalid("messages", "there are no messages"));
     }
-    let has_image = chat.messages.iter().flat_map(|message| &message.content).any(|part| matches!(part, Part::Image { .. }));
+    let has_image = chat
+        .messages
+        .iter()
+        .flat_map(|message| &message.content)
+        .any(|part| matches!(part, Part::Image { .. }));
     if has_image {
         return Err(unsupported(format!("`{}` cannot look at images", known.model.id)));
     }
@@ -106,14 +129,23 @@ pub(super) fn render(known: &Known, chat: &Chat) -> Result<Rendered, BackendErro
     }
     known.template.render(chat).map_err(|error| match error {
         TemplateError::Refused(_) | TemplateError::Limit(_) => invalid("messages", error.to_string()),
-        TemplateError::Broken(_) => BackendError::new(BackendErrorKind::InvalidRequest { field: None }, error.to_string()),
+        TemplateError::Broken(_) => {
+            BackendError::new(BackendErrorKind::InvalidRequest { field: None }, error.to_string())
+        }
     })
 }
 
-fn chat_constraint(known: &Known, chat: &Chat, reading: &mut Reading) -> Result<Option<Constraint>, BackendError> {
+fn chat_constraint(
+    known: &Known,
+    chat: &Chat,
+    reading: &mut Reading,
+) -> Result<Option<Constraint>, BackendError> {
     let demanded = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Function(_));
     if demanded && chat.output != OutputFormat::Text {
-        return Err(invalid("response_format", "an answer cannot be both a demanded tool call and of another form"));
+        return Err(invalid(
+            "response_format",
+            "an answer cannot be both a demanded tool call and of another form",
+        ));
     }
     let tokens = &known.about.special_tokens;
     let wanted = Wanted {
@@ -125,7 +157,10 @@ fn chat_constraint(known: &Known, chat: &Chat, reading: &mut Reading) -> Result<
         thinking: reading.thinking,
         thinks: reading.thinks,
     };
-    if let Some(constraint) = tools::constraint(wanted).map_err(|message| invalid("tools", message))?.filter(|_| chat.output == OutputFormat::Text) {
+    if let Some(constraint) = tools::constraint(wanted)
+        .map_err(|message| invalid("tools", message))?
+        .filter(|_| chat.output == OutputFormat::Text)
+    {
         return Ok(Some(constraint));
     }
     let constraint = output_constraint(&chat.output);
@@ -164,12 +199,17 @@ fn completion_jobs(
         return Err(invalid("prompt", "there is no prompt"));
     }
     if completion.echo && completion.sampling.logprobs.is_some() {
-        return Err(unsupported("`echo` together with `logprobs` is not supported: prompts have no log-probabilities here"));
+        return Err(unsupported(
+            "`echo` together with `logprobs` is not supported: prompts have no log-probabilities here",
+        ));
     }
     let answers = completion.sampling.n.max(1);
     let prompts = u32::try_from(completion.prompts.len()).unwrap_or(u32::MAX);
     if answers.saturating_mul(prompts) > MAX_ANSWERS {
-        return Err(invalid("n", format!("{} answers are asked for, the limit is {MAX_ANSWERS}", answers.saturating_mul(prompts))));
+        return Err(invalid(
+            "n",
+            format!("{} answers are asked for, the limit is {MAX_ANSWERS}", answers.saturating_mul(prompts)),
+        ));
     }
     let mut jobs = Vec::new();
     for (nth, prompt) in (0u64..).zip(&completion.prompts) {
@@ -183,22 +223,32 @@ fn completion_jobs(
         let echo = match prompt {
             _ if !completion.echo => None,
             PromptText::Text(text) => Some(text.clone()),
-            PromptText::Tokens(_) => return Err(unsupported("`echo` of a prompt of token ids is not supported")),
+            PromptText::Tokens(_) => {
+                return Err(unsupported("`echo` of a prompt of token ids is not supported"));
+            }
         };
         jobs.push(Job { generate, reading: Reading { echo, ..Reading::default() } });
     }
     Ok(jobs)
 }
 
-pub(super) fn completion_prompt(known: &Known, prompt: &PromptText, suffix: Option<&str>) -> Result<Prompt, BackendError> {
+pub(super) fn completion_prompt(
+    known: &Known,
+    prompt: &PromptText,
+    suffix: Option<&str>,
+) -> Result<Prompt, BackendError> {
     match (prompt, suffix) {
         (PromptText::Text(text), None) => Ok(Prompt::Text(text.clone())),
         (PromptText::Tokens(tokens), None) => known_tokens(known, tokens),
         (PromptText::Text(text), Some(suffix)) if known.about.infill => {
             Ok(Prompt::Infill { prefix: text.clone(), suffix: suffix.to_owned() })
         }
-        (PromptText::Text(_), Some(_)) => Err(unsupported(format!("`{}` cannot fill a gap: it knows no `suffix`", known.model.id))),
-        (PromptText::Tokens(_), Some(_)) => Err(unsupported("`suffix` with a prompt of token ids is not supported")),
+        (PromptText::Text(_), Some(_)) => {
+            Err(unsupported(format!("`{}` cannot fill a gap: it knows no `suffix`", known.model.id)))
+        }
+        (PromptText::Tokens(_), Some(_)) => {
+            Err(unsupported("`suffix` with a prompt of token ids is not supported"))
+        }
     }
 }
 
@@ -206,7 +256,9 @@ pub(super) fn completion_prompt(known: &Known, prompt: &PromptText, suffix: Opti
 pub(super) fn known_tokens(known: &Known, tokens: &[u32]) -> Result<Prompt, BackendError> {
     let vocabulary = known.about.vocabulary.unwrap_or(u32::MAX);
     match tokens.iter().find(|token| **token >= vocabulary) {
-        Some(token) => Err(invalid("prompt", format!("token {token} is not in the vocabulary of {vocabulary}"))),
+        Some(token) => {
+            Err(invalid("prompt", format!("token {token} is not in the vocabulary of {vocabulary}")))
+        }
         None => Ok(Prompt::Tokens(tokens.to_vec())),
     }
 }
@@ -239,10 +291,22 @@ fn generate(known: &Known, asked: &Asked, seed: u64, scope: u64) -> Result<Gener
 }
 
 fn adapters(known: &Known, asked: &[(String, f32)]) -> Result<Vec<(u32, f32)>, BackendError> {
-    let place = |name: &str| known.model.adapters.iter().position(|(known, _)| known == name).and_then(|place| u32::try_from(place).ok());
+    let place = |name: &str| {
+        known
+            .model
+            .adapters
+            .iter()
+            .position(|(known, _)| known == name)
+            .and_then(|place| u32::try_from(place).ok())
+    };
     let find = |(name, scale): &(String, f32)| {
-        let place = place(name).ok_or_else(|| invalid("adapters", format!("`{}` has no adapter `{name}`", known.model.id)))?;
-        if scale.is_finite() { Ok((place, *scale)) } else { Err(invalid("adapters", "a scale is not a number")) }
+        let place = place(name)
+            .ok_or_else(|| invalid("adapters", format!("`{}` has no adapter `{name}`", known.model.id)))?;
+        if scale.is_finite() {
+            Ok((place, *scale))
+        } else {
+            Err(invalid("adapters", "a scale is not a number"))
+        }
     };
     asked.iter().map(find).collect()
 }
@@ -263,7 +327,9 @@ fn sampling(known: &Known, asked: &Asked, seed: u64) -> Result<frames::Sampling,
         seed: asked.seed.unwrap_or(seed),
         logit_bias: asked.logit_bias.clone(),
     };
-    let within = |field: &str, value: f32, from: f32, to: f32| match value.is_finite() && (from..=to).contains(&value) {
+    let within = |field: &str, value: f32, from: f32, to: f32| match value.is_finite()
+        && (from..=to).contains(&value)
+    {
         true => Ok(()),
         false => Err(invalid(field, format!("`{field}` is {value}, expected {from} to {to}"))),
     };
@@ -275,13 +341,23 @@ fn sampling(known: &Known, asked: &Asked, seed: u64) -> Result<frames::Sampling,
     within("frequency_penalty", sampling.frequency_penalty, -100.0, 100.0)?;
     let vocabulary = known.about.vocabulary.unwrap_or(u32::MAX);
     match sampling.logit_bias.iter().find(|(token, bias)| *token >= vocabulary || bias.is_nan()) {
-        Some((token, _)) => Err(invalid("logit_bias", format!("token {token} is not in the vocabulary of {vocabulary}, or its bias is not a number"))),
+        Some((token, _)) => Err(invalid(
+            "logit_bias",
+            format!("token {token} is not in the vocabulary of {vocabulary}, or its bias is not a number"),
+        )),
         None => Ok(sampling),
     }
 }
 
 /// Whether and as what the pinned pieces are saved. State under adapters is not: it is only good with the same adapters.
-fn save(known: &Known, pieces: &[Piece], count: Option<u32>, scope: u64, store: Option<&PrefixStore>, generate: &Generate) -> Option<SavePrefix> {
+fn save(
+    known: &Known,
+    pieces: &[Piece],
+    count: Option<u32>,
+    scope: u64,
+    store: Option<&PrefixStore>,
+    generate: &Generate,
+) -> Option<SavePrefix> {
     let store = store.filter(|_| generate.adapters.is_empty() && !generate.truncate_prompt)?;
     let pinned = usize::try_from(count.unwrap_or(u32::MAX)).unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
@@ -298,7 +374,13 @@ fn save(known: &Known, pieces: &[Piece], count: Option<u32>, scope: u64, store: 
     store.wants(&key, scope).then_some(SavePrefix { key, pieces: count })
 }
 
-fn save_prompt(known: &Known, prompt: &Prompt, scope: u64, store: Option<&PrefixStore>, generate: &Generate) -> Option<SavePrefix> {
+fn save_prompt(
+    known: &Known,
+    prompt: &Prompt,
+    scope: u64,
+    store: Option<&PrefixStore>,
+    generate: &Generate,
+) -> Option<SavePrefix> {
     let as_text = match prompt {
         Prompt::Text(text) => text.clone(),
         other => format!("{other:?}"),

@@ -78,7 +78,12 @@ mod linux {
             let limit = number(&group.join("memory.max"))?;
             let used = number(&group.join("memory.current"))?;
             let stat = std::fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-            let idle = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?.trim().parse().unwrap_or(0);
+            let idle = stat
+                .lines()
+                .find_map(|line| line.strip_prefix("inactive_file "))?
+                .trim()
+                .parse()
+                .unwrap_or(0);
             Some(limit.saturating_sub(used.saturating_sub(idle)))
         };
         groups().iter().filter_map(room).min()
@@ -98,7 +103,8 @@ mod linux {
 
 /// Physical cores this process may use: threads of the same core share its arithmetic units, so a second one only costs.
 pub fn physical_cores() -> u32 {
-    let usable = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let usable = std::thread::available_parallelism()
+        .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
     let cores = cores_of_topology().filter(|cores| *cores > 0).unwrap_or(usable);
     cores.min(usable).max(1)
 }
@@ -109,7 +115,10 @@ fn cores_of_topology() -> Option<u32> {
     let mut cores = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("cpu")).and_then(|number| number.parse::<u32>().ok());
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("cpu"))
+            .and_then(|number| number.parse::<u32>().ok());
         if number.is_some() {
             cores.extend(std::fs::read_to_string(entry.path().join("topology/thread_siblings_list")).ok());
         }

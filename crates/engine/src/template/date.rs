@@ -5,7 +5,18 @@ use std::fmt::Write;
 use inshore_domain::Timestamp;
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
@@ -64,7 +75,9 @@ pub(super) fn format(now: Timestamp, format: &str) -> String {
             Some('y') => number(&mut out, u64::try_from(date.year % 100).unwrap_or(0), 2),
             Some('m') => number(&mut out, date.month as u64 + 1, 2),
             Some('d') => number(&mut out, date.day, 2),
-            Some('e') => { let _ = write!(out, "{:2}", date.day); }
+            Some('e') => {
+                let _ = write!(out, "{:2}", date.day);
+            }
             Some('j') => number(&mut out, date.day_of_year, 3),
             Some('H') => number(&mut out, hour, 2),
             Some('I') => number(&mut out, (hour + 11) % 12 + 1, 2),
@@ -75,11 +88,18 @@ pub(super) fn format(now: Timestamp, format: &str) -> String {
             Some('b' | 'h') => out.push_str(&short(month)),
             Some('A') => out.push_str(day),
             Some('a') => out.push_str(&short(day)),
-            Some('F') => { let _ = write!(out, "{}-{:02}-{:02}", date.year, date.month + 1, date.day); }
-            Some('T') => { let _ = write!(out, "{hour:02}:{minute:02}:{second:02}"); }
+            Some('F') => {
+                let _ = write!(out, "{}-{:02}-{:02}", date.year, date.month + 1, date.day);
+            }
+            Some('T') => {
+                let _ = write!(out, "{hour:02}:{minute:02}:{second:02}");
+            }
             Some('Z') => out.push_str("UTC"),
             Some('%') => out.push('%'),
-            Some(other) => { out.push('%'); out.push(other); }
+            Some(other) => {
+                out.push('%');
+                out.push(other);
+            }
             None => out.push('%'),
         }
     }

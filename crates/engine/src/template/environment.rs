@@ -35,9 +35,17 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 /// Compiles a template.
-pub(super) fn compile(name: &'static str, source: &str, clock: &Arc<dyn Clock>) -> Result<Environment<'static>, TemplateError> {
+pub(super) fn compile(
+    name: &'static str,
+    source: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<Environment<'static>, TemplateError> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|error| explain(&error))?;
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .map_err(|error| explain(&error))?;
     environment.set_syntax(syntax);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
@@ -54,7 +62,12 @@ pub(super) fn compile(name: &'static str, source: &str, clock: &Arc<dyn Clock>) 
 }
 
 /// Methods of Python's strings, lists and dicts.
-fn python_method(state: &mut State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+fn python_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
@@ -87,7 +100,11 @@ impl io::Write for Limited {
 }
 
 /// Renders a template.
-pub(super) fn render(environment: &Environment<'static>, name: &str, context: Value) -> Result<String, TemplateError> {
+pub(super) fn render(
+    environment: &Environment<'static>,
+    name: &str,
+    context: Value,
+) -> Result<String, TemplateError> {
     let template = environment.get_template(name).map_err(|error| explain(&error))?;
     let mut out = Limited(Vec::new());
     template.render_captured_to(context, &mut out).map_err(|error| explain(&error))?;

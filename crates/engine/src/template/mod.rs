@@ -70,10 +70,17 @@ impl ChatTemplate {
     /// blank lines, so that a completion model goes on where the last one ends.
     pub fn of(model: &Model, instead: Option<&str>, clock: &Arc<dyn Clock>) -> Result<Self, TemplateError> {
         let source = instead.or(model.chat_template.as_deref());
-        let tool_source = model.named_templates.iter().find(|(name, _)| name == TOOL_USE && instead.is_none());
+        let tool_source =
+            model.named_templates.iter().find(|(name, _)| name == TOOL_USE && instead.is_none());
         let compile = |source: &str| environment::compile(NAME, source, clock);
-        let all = format!("{}{}", source.unwrap_or_default(), tool_source.map(|(_, text)| text.as_str()).unwrap_or_default());
-        let text = |token: &Option<crate::gguf::SpecialToken>| token.as_ref().map(|token| token.text.clone()).unwrap_or_default();
+        let all = format!(
+            "{}{}",
+            source.unwrap_or_default(),
+            tool_source.map(|(_, text)| text.as_str()).unwrap_or_default()
+        );
+        let text = |token: &Option<crate::gguf::SpecialToken>| {
+            token.as_ref().map(|token| token.text.clone()).unwrap_or_default()
+        };
         Ok(Self {
             environment: source.map(compile).transpose()?,
             tool_environment: tool_source.map(|(_, text)| compile(text)).transpose()?,
@@ -107,7 +114,9 @@ impl ChatTemplate {
     /// Renders a chat up to where the model begins to answer. When the last message is the assistant's, the model goes on with it.
     pub fn render(&self, chat: &Chat) -> Result<Rendered, TemplateError> {
         let (messages, begun) = match chat.messages.split_last() {
-            Some((last, before)) if last.role == Role::Assistant && last.tool_calls.is_empty() => (before, Some(last)),
+            Some((last, before)) if last.role == Role::Assistant && last.tool_calls.is_empty() => {
+                (before, Some(last))
+            }
             _ => (chat.messages.as_slice(), None),
         };
         let mut text = self.render_text(messages, chat, true)?;
@@ -126,7 +135,8 @@ impl ChatTemplate {
 
     /// The text with marks in it.
     fn render_text(&self, messages: &[Message], chat: &Chat, open: bool) -> Result<String, TemplateError> {
-        let environment = self.tool_environment.as_ref().filter(|_| !chat.tools.is_empty()).or(self.environment.as_ref());
+        let environment =
+            self.tool_environment.as_ref().filter(|_| !chat.tools.is_empty()).or(self.environment.as_ref());
         let Some(environment) = environment else { return Ok(self.plain(messages)) };
         let mut outcome = Err(TemplateError::Broken("there is no way to write this conversation".into()));
         for shape in Shape::to_try(messages, &self.source) {
@@ -142,7 +152,13 @@ impl ChatTemplate {
         outcome
     }
 
-    fn context(&self, messages: &[Message], chat: &Chat, open: bool, shape: Shape) -> Result<Value, TemplateError> {
+    fn context(
+        &self,
+        messages: &[Message],
+        chat: &Chat,
+        open: bool,
+        shape: Shape,
+    ) -> Result<Value, TemplateError> {
         let tools = match chat.tools.as_slice() {
             [] => Value::from(()),
             _ if chat.tool_choice == inshore_domain::request::ToolChoice::None => Value::from(()),
@@ -159,8 +175,12 @@ impl ChatTemplate {
     }
 
     fn plain(&self, messages: &[Message]) -> String {
-        let texts: Vec<String> =
-            messages.iter().map(Message::joined_text).filter(|text| !text.is_empty()).map(|text| self.markup.mark(&text)).collect();
+        let texts: Vec<String> = messages
+            .iter()
+            .map(Message::joined_text)
+            .filter(|text| !text.is_empty())
+            .map(|text| self.markup.mark(&text))
+            .collect();
         texts.join("\n\n")
     }
 }

@@ -38,7 +38,10 @@ impl Markup {
         for token in tokens {
             let everywhere = token.special == Special::UserDefined;
             let used = !everywhere || (token.text.chars().count() > 2 && template.contains(&token.text));
-            let Some(first) = token.text.bytes().next().filter(|_| used && token.text.chars().count() > 1) else { continue };
+            let Some(first) = token.text.bytes().next().filter(|_| used && token.text.chars().count() > 1)
+            else {
+                continue;
+            };
             markup.longest = markup.longest.max(token.text.len());
             markup.last.extend(token.text.chars().next_back());
             markup.by_first.entry(first).or_default().push(Spelling { text: token.text.clone(), everywhere });
@@ -98,7 +101,10 @@ impl Markup {
         text.char_indices().filter(|(place, _)| *place >= from).any(|(place, _)| {
             let tail = text.get(place..).unwrap_or_default();
             let spellings = tail.bytes().next().and_then(|first| self.by_first.get(&first));
-            spellings.is_some_and(|list| list.iter().any(|spelling| spelling.text.len() > tail.len() && spelling.text.starts_with(tail)))
+            spellings.is_some_and(|list| {
+                list.iter()
+                    .any(|spelling| spelling.text.len() > tail.len() && spelling.text.starts_with(tail))
+            })
         })
     }
 
@@ -110,7 +116,10 @@ impl Markup {
                 return false;
             }
             let head = text.get(..place + letter.len_utf8()).unwrap_or_default();
-            self.by_first.values().flatten().any(|spelling| spelling.text.len() > head.len() && spelling.text.ends_with(head))
+            self.by_first
+                .values()
+                .flatten()
+                .any(|spelling| spelling.text.len() > head.len() && spelling.text.ends_with(head))
         })
     }
 
@@ -138,7 +147,13 @@ impl Markup {
             place = end;
         }
         // Without any special token the cut is where the two part.
-        let cut = common.map(|common| if hard_end > 0 || common == clean.len() { hard_end.max(if common == clean.len() { common } else { 0 }) } else { common });
+        let cut = common.map(|common| {
+            if hard_end > 0 || common == clean.len() {
+                hard_end.max(if common == clean.len() { common } else { 0 })
+            } else {
+                common
+            }
+        });
         let mut pinned = None;
         for (start, end, everywhere) in spans {
             if let Some(cut) = cut.filter(|cut| pinned.is_none() && *cut <= start) {
@@ -195,7 +210,9 @@ impl Pieces<'_> {
         let text = self.clean.get(start..end).unwrap_or_default();
         let first = if in_two { text.chars().next().map_or(0, char::len_utf8) } else { 0 };
         let (head, tail) = text.split_at_checked(first).unwrap_or(("", text));
-        self.pieces.extend([head, tail].into_iter().filter(|part| !part.is_empty()).map(|part| Piece::Text(part.to_owned())));
+        self.pieces.extend(
+            [head, tail].into_iter().filter(|part| !part.is_empty()).map(|part| Piece::Text(part.to_owned())),
+        );
         self.from = end;
     }
 

@@ -27,8 +27,13 @@ impl Shape {
     pub(super) fn to_try(messages: &[Message], template: &str) -> Vec<Shape> {
         let short_ids = template.contains("length != 9") || template.contains("length < 9");
         let wants_parts = template.contains("content[0]['type']") && !template.contains("is string");
-        let plain =
-            Shape { parts: wants_parts, arguments_as_text: false, empty_content: false, system_in_user: false, short_ids };
+        let plain = Shape {
+            parts: wants_parts,
+            arguments_as_text: false,
+            empty_content: false,
+            system_in_user: false,
+            short_ids,
+        };
         let mut shapes = vec![plain];
         if messages.iter().any(|message| !message.tool_calls.is_empty()) {
             shapes.push(Shape { empty_content: true, ..plain });
@@ -76,10 +81,17 @@ pub(super) fn messages(messages: &[Message], shape: Shape, markup: &Markup) -> R
     Ok(Value::from(values))
 }
 
-fn message(message: &Message, all: &[Message], shape: Shape, markup: &Markup) -> Result<Value, TemplateError> {
-    let mut pairs = vec![("role", Value::from(role(message.role))), ("content", content(message, shape, markup))];
+fn message(
+    message: &Message,
+    all: &[Message],
+    shape: Shape,
+    markup: &Markup,
+) -> Result<Value, TemplateError> {
+    let mut pairs =
+        vec![("role", Value::from(role(message.role))), ("content", content(message, shape, markup))];
     if !message.tool_calls.is_empty() {
-        let calls: Result<Vec<Value>, TemplateError> = message.tool_calls.iter().map(|call| tool_call(call, shape, markup)).collect();
+        let calls: Result<Vec<Value>, TemplateError> =
+            message.tool_calls.iter().map(|call| tool_call(call, shape, markup)).collect();
         pairs.push(("tool_calls", Value::from(calls?)));
     }
     if let Some(id) = &message.tool_call_id {
@@ -94,7 +106,10 @@ fn message(message: &Message, all: &[Message], shape: Shape, markup: &Markup) ->
 /// The name of the function that a result belongs to: many templates want it and few callers give it.
 fn tool_name<'a>(message: &Message, all: &'a [Message]) -> Option<&'a str> {
     let id = message.tool_call_id.as_deref().filter(|_| message.role == Role::Tool)?;
-    all.iter().flat_map(|message| &message.tool_calls).find(|call| call.id == id).map(|call| call.name.as_str())
+    all.iter()
+        .flat_map(|message| &message.tool_calls)
+        .find(|call| call.id == id)
+        .map(|call| call.name.as_str())
 }
 
 fn content(message: &Message, shape: Shape, markup: &Markup) -> Value {
@@ -123,8 +138,13 @@ fn tool_call(call: &ToolCall, shape: Shape, markup: &Markup) -> Result<Value, Te
         // What a model wrote need not be JSON.
         _ => Value::from(markup.mark(arguments)),
     };
-    let function = Value::from_pairs([("name", Value::from(markup.mark(&call.name))), ("arguments", arguments)]);
-    let pairs = [("id", Value::from(call_id(&call.id, shape))), ("type", Value::from("function")), ("function", function)];
+    let function =
+        Value::from_pairs([("name", Value::from(markup.mark(&call.name))), ("arguments", arguments)]);
+    let pairs = [
+        ("id", Value::from(call_id(&call.id, shape))),
+        ("type", Value::from("function")),
+        ("function", function),
+    ];
     Ok(Value::from_pairs(pairs))
 }
 
@@ -136,7 +156,9 @@ fn call_id(id: &str, shape: Shape) -> String {
         return id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).take(64).collect();
     }
     // FNV-1a, 64 bits: stable between runs, so that prompts stay the same.
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{:09}", hash % 1_000_000_000)
 }
 
@@ -153,7 +175,10 @@ pub(super) fn tools(tools: &[Tool], markup: &Markup) -> Result<Value, TemplateEr
             ("description", Value::from(markup.mark(tool.description.as_deref().unwrap_or_default()))),
             ("parameters", marked(&parameters, markup)),
         ];
-        values.push(Value::from_pairs([("type", Value::from("function")), ("function", Value::from_pairs(pairs))]));
+        values.push(Value::from_pairs([
+            ("type", Value::from("function")),
+            ("function", Value::from_pairs(pairs)),
+        ]));
     }
     Ok(Value::from(values))
 }
@@ -172,7 +197,10 @@ fn json(text: &str) -> Result<Value, serde_json::Error> {
 fn marked(value: &Value, markup: &Markup) -> Value {
     match value.kind() {
         ValueKind::String => Value::from(markup.mark(value.as_str().unwrap_or_default())),
-        ValueKind::Seq => value.try_iter().map(|items| items.map(|item| marked(&item, markup)).collect()).unwrap_or_default(),
+        ValueKind::Seq => value
+            .try_iter()
+            .map(|items| items.map(|item| marked(&item, markup)).collect())
+            .unwrap_or_default(),
         ValueKind::Map => {
             let keys = value.try_iter().map(Iterator::collect::<Vec<Value>>).unwrap_or_default();
             let pairs = keys.into_iter().map(|key| {

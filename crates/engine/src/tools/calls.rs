@@ -68,7 +68,11 @@ impl Scan {
 pub(super) fn read(json: &str) -> Option<Vec<Call>> {
     if json.trim_start().starts_with('[') {
         let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
-        return items.into_iter().map(|item| read_one(item.get())).collect::<Option<Vec<Call>>>().filter(|calls| !calls.is_empty());
+        return items
+            .into_iter()
+            .map(|item| read_one(item.get()))
+            .collect::<Option<Vec<Call>>>()
+            .filter(|calls| !calls.is_empty());
     }
     read_one(json).map(|call| vec![call])
 }
@@ -81,7 +85,8 @@ fn read_one(json: &str) -> Option<Call> {
         return read_one(inner.get());
     }
     let name = text("name").or_else(|| text("function")).filter(|name| !name.is_empty())?;
-    let arguments = fields.get("arguments").or_else(|| fields.get("parameters")).or_else(|| fields.get("args"))?;
+    let arguments =
+        fields.get("arguments").or_else(|| fields.get("parameters")).or_else(|| fields.get("args"))?;
     Some(Call { name, arguments: object(arguments.get())? })
 }
 
@@ -89,7 +94,9 @@ fn read_one(json: &str) -> Option<Call> {
 pub(super) fn object(json: &str) -> Option<String> {
     match json.trim_start().bytes().next()? {
         b'{' => Some(json.trim().to_owned()),
-        b'"' => serde_json::from_str::<String>(json).ok().map(|text| if text.trim().is_empty() { "{}".to_owned() } else { text }),
+        b'"' => serde_json::from_str::<String>(json)
+            .ok()
+            .map(|text| if text.trim().is_empty() { "{}".to_owned() } else { text }),
         b'n' => Some("{}".to_owned()),
         _ => None,
     }

@@ -1,7 +1,10 @@
 //! Grammars that hold an answer to a model's way of calling tools, in llguidance's dialect of Lark
 //! (<https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md>).
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use inshore_domain::request::{Tool, ToolChoice};
 
@@ -37,14 +40,16 @@ pub(crate) fn constraint(wanted: Wanted<'_>) -> Result<Option<Constraint>, Strin
         ToolChoice::Auto => false,
         ToolChoice::None => return Ok(None),
     };
-    let strict = wanted.tools.iter().any(|tool| tool.strict) && wanted.format == Format::Hermes && wanted.mark("<tool_call>").starts_with('"');
+    let strict = wanted.tools.iter().any(|tool| tool.strict)
+        && wanted.format == Format::Hermes
+        && wanted.mark("<tool_call>").starts_with('"');
     if wanted.tools.is_empty() || !(demanded || strict) {
         return Ok(None);
     }
     let mut grammar = wanted.start(demanded);
     for (nth, tool) in wanted.callable().enumerate() {
         let schema = parameters(tool)?;
-        grammar.push_str(&wanted.rule(nth, tool, schema));
+        grammar.push_str(&wanted.rule(nth, tool, &schema));
     }
     Ok(Some(Constraint::Lark(grammar)))
 }
@@ -85,86 +90,92 @@ impl Wanted<'_> {
     fn start(&self, demanded: bool) -> String {
         let names: Vec<String> = (0..self.callable().count()).map(|nth| format!("call{nth}")).collect();
         let any = format!("call: {}\n", names.join(" | "));
-        let (mut rules, before) = match (self.thinking, self.thinks && control_token(self.tokens, "</think>").is_none()) {
-            (true, _) => (thought(self.tokens), "thought "),
-            (false, true) => (format!("{}whole: \"<think>\" thought\n", thought(self.tokens)), "whole? "),
-            (false, false) => (String::new(), ""),
-        };
+        let (mut rules, before) =
+            match (self.thinking, self.thinks && control_token(self.tokens, "</think>").is_none()) {
+                (true, _) => (thought(self.tokens), "thought "),
+                (false, true) => (format!("{}whole: \"<think>\" thought\n", thought(self.tokens)), "whole? "),
+                (false, false) => (String::new(), ""),
+            };
         let start = match (self.format, demanded) {
             // Text is free up to the mark, as often as the model likes.
             (_, false) => {
                 rules.push_str("lead[lazy]: /(.|\\n)*<tool_call>/\nfree: lead \"\\n\" call\n");
                 "start: free* /(.|\\n)*/\n".to_owned()
             }
-            (Format::Mistral, _) => format!("start: {before}{} call\n", self.mark("[TOOL_CALLS]")),
-            (Format::Phi, _) => format!("start: {before}{} call {}\n", self.mark("<|tool_call|>"), self.mark("<|/tool_call|>")),
+            (Format::Mistral, _) => format!("start: {before}{} {}\n", self.mark("[TOOL_CALLS]"), self.list()),
+            (Format::Phi, _) => {
+                format!(
+                    "start: {before}{} {} {}\n",
+                    self.mark("<|tool_call|>"),
+                    self.list(),
+                    self.mark("<|/tool_call|>")
+                )
+            }
             (Format::Llama, _) => format!("start: {before}call\n"),
-            (Format::Hermes | Format::MistralNamed, _) if self.several() => format!("start: {before}call (/\\s*/ call)*\n"),
+            (Format::Hermes | Format::MistralNamed, _) if self.several() => {
+                format!("start: {before}call (/\\s*/ call)*\n")
+            }
             (Format::Hermes | Format::MistralNamed, _) => format!("start: {before}call\n"),
         };
-        match (self.format, demanded) {
-            (_, false) => rules = format!("{start}{any}{rules}"),
-            // Lists hold their calls in one schema.
-            (Format::Mistral | Format::Phi, _) => rules = format!("{start}{rules}"),
-            _ => rules = format!("{start}{any}{rules}"),
-        }
+        rules.insert_str(0, &format!("{start}{any}"));
         rules
     }
 
-    fn rule(&self, nth: usize, tool: &Tool, schema: Map<String, Value>) -> String {
+    fn rule(&self, nth: usize, tool: &Tool, schema: &Schema<'_>) -> String {
         let free = self.choice == &ToolChoice::Auto;
         match self.format {
             Format::Hermes => {
-                let open = if free { String::new() } else { format!("{} \"\\n\" ", self.mark("<tool_call>")) };
-                format!("call{nth}: {open}%json {} \"\\n\" {}\n", self.object(tool, schema), self.mark("</tool_call>"))
+                let open =
+                    if free { String::new() } else { format!("{} \"\\n\" ", self.mark("<tool_call>")) };
+                format!(
+                    "call{nth}: {open}%json {} \"\\n\" {}\n",
+                    self.object(tool, schema),
+                    self.mark("</tool_call>")
+                )
             }
-            Format::Llama => format!("call{nth}: %json {}\n", self.object(tool, schema)),
             Format::MistralNamed => {
-                let (open, name, args) = (self.mark("[TOOL_CALLS]"), Value::from(tool.name.as_str()), self.mark("[ARGS]"));
-                format!("call{nth}: {open} {name} {args} %json {}\n", Value::Object(schema))
+                let (open, name, args) =
+                    (self.mark("[TOOL_CALLS]"), Value::from(tool.name.as_str()), self.mark("[ARGS]"));
+                format!("call{nth}: {open} {name} {args} %json {}\n", schema.text)
             }
-            // One rule for all, with the first.
-            Format::Mistral | Format::Phi if nth > 0 => String::new(),
-            Format::Mistral | Format::Phi => format!("call: %json {}\n", self.list()),
+            Format::Llama | Format::Mistral | Format::Phi => {
+                format!("call{nth}: %json {}\n", self.object(tool, schema))
+            }
         }
     }
 
-    /// `{"name": …, "arguments": …}` for one tool. Definitions that the parameters refer to move up, because references count from the root.
-    fn object(&self, tool: &Tool, mut schema: Map<String, Value>) -> Value {
-        let definitions: Vec<(String, Value)> =
-            ["$defs", "definitions"].iter().filter_map(|key| Some(((*key).to_owned(), schema.remove(*key)?))).collect();
-        let key = self.format.arguments_key();
-        let mut object = json!({
-            "type": "object",
-            "properties": { "name": { "const": tool.name }, key: schema },
-            "required": ["name", key],
-            "additionalProperties": false,
-        });
-        if let Some(object) = object.as_object_mut() {
-            object.extend(definitions);
-        }
-        object
+    /// `{"name": …, "arguments": …}` for one tool, name first as models are trained to write it. The schema's text is kept as it is, because
+    /// the order of its properties is the order in which they are written. Definitions that it refers to are repeated outside, because
+    /// references count from the root.
+    fn object(&self, tool: &Tool, schema: &Schema<'_>) -> String {
+        let (name, key) = (Value::from(tool.name.as_str()), self.format.arguments_key());
+        let definitions: String =
+            schema.definitions.iter().map(|(key, text)| format!(r#","{key}":{text}"#)).collect();
+        format!(
+            r#"{{"type":"object","properties":{{"name":{{"const":{name}}},"{key}":{}}},"required":["name","{key}"],"additionalProperties":false{definitions}}}"#,
+            schema.text
+        )
     }
 
-    fn list(&self) -> Value {
-        let items: Vec<Value> =
-            self.callable().map(|tool| self.object(tool, parameters(tool).unwrap_or_default())).collect();
-        let most = if self.several() { Value::Null } else { json!(1) };
-        let mut list = json!({ "type": "array", "minItems": 1, "items": { "anyOf": items } });
-        if let (Some(list), Value::Number(_)) = (list.as_object_mut(), &most) {
-            list.insert("maxItems".into(), most);
-        }
-        list
+    /// Calls as a JSON list.
+    fn list(&self) -> &'static str {
+        if self.several() { "\"[\" call (/,\\s?/ call)* \"]\"" } else { "\"[\" call \"]\"" }
     }
 }
 
-fn parameters(tool: &Tool) -> Result<Map<String, Value>, String> {
+/// A tool's schema as text.
+struct Schema<'a> {
+    text: &'a str,
+    definitions: Vec<(&'static str, &'a str)>,
+}
+
+fn parameters(tool: &Tool) -> Result<Schema<'_>, String> {
     let text = tool.parameters.as_ref().map_or("{\"type\":\"object\"}", |schema| schema.0.as_str());
-    match serde_json::from_str(text) {
-        Ok(Value::Object(schema)) => Ok(schema),
-        Ok(_) => Err(format!("the parameters of tool `{}` are not a JSON schema", tool.name)),
-        Err(error) => Err(format!("the parameters of tool `{}` are not JSON: {error}", tool.name)),
-    }
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text)
+        .map_err(|error| format!("the parameters of tool `{}` are not a JSON schema: {error}", tool.name))?;
+    let definitions =
+        ["$defs", "definitions"].into_iter().filter_map(|key| Some((key, fields.get(key)?.get())));
+    Ok(Schema { text, definitions: definitions.collect() })
 }
 
 #[cfg(test)]
@@ -180,7 +191,8 @@ mod tests {
 
     fn lark(format: Format, choice: &ToolChoice, tokens: &[SpecialToken], thinks: bool) -> String {
         let tools = [tool("weather"), tool("time")];
-        let wanted = Wanted { format, tools: &tools, choice, parallel: true, tokens, thinking: false, thinks };
+        let wanted =
+            Wanted { format, tools: &tools, choice, parallel: true, tokens, thinking: false, thinks };
         match constraint(wanted).unwrap() {
             Some(Constraint::Lark(text)) => text,
             other => panic!("{other:?}"),
@@ -201,7 +213,15 @@ mod tests {
     #[test]
     fn nothing_is_demanded_of_a_free_choice() {
         let tools = [tool("weather")];
-        let wanted = Wanted { format: Format::Llama, tools: &tools, choice: &ToolChoice::Auto, parallel: true, tokens: &[], thinking: false, thinks: false };
+        let wanted = Wanted {
+            format: Format::Llama,
+            tools: &tools,
+            choice: &ToolChoice::Auto,
+            parallel: true,
+            tokens: &[],
+            thinking: false,
+            thinks: false,
+        };
         assert_eq!(constraint(wanted).unwrap(), None);
     }
 }
