@@ -32,7 +32,7 @@ pub enum ToChild {
         /// What to cut.
         prompt: Prompt,
     },
-    /// Stop this work; answered by `Finished` or `Failed` with reason cancelled, within one decode step.
+    /// Stop this work; answered by one `Failed` with [`WorkError::Cancelled`], within one decode step, if it is not complete.
     Cancel {
         /// Names the work.
         id: WorkId,
@@ -70,7 +70,7 @@ pub struct Load {
     pub mmap: bool,
     /// Type of the KV cache: `f16`, `q8_0`.
     pub kv_type: KvType,
-    /// Bytes that retained prefixes may take beside the KV cache.
+    /// Bytes of the KV cache that prefixes of finished work may hold. They leave earlier when live work needs the room.
     pub retained_bytes: u64,
     /// The context serves embeddings, not generation.
     pub embeddings: bool,

@@ -58,7 +58,6 @@ pub fn run_inherited() -> ExitCode {
 
 /// Runs the child. `adapters` are taken in order, as many as the load frame names.
 pub fn run(socket: OwnedFd, model: OwnedFd, adapters: impl IntoIterator<Item = OwnedFd>) -> ExitCode {
-    process::close_to_others();
     let mut socket = File::from(socket);
     let load = match link::read_frame(&mut socket, &mut Vec::new()) {
         Ok(ToChild::Load(load)) => load,
@@ -71,6 +70,8 @@ pub fn run(socket: OwnedFd, model: OwnedFd, adapters: impl IntoIterator<Item = O
     let gpus = if load.gpu_layers > 0 { llama::gpu_devices() } else { Vec::new() };
     let model = process::reopened(model);
     let adapters: Vec<File> = adapters.into_iter().take(load.adapters.len()).map(process::reopened).collect();
+    // Not before: a process that others may not look into cannot open its own descriptors anew either.
+    process::close_to_others();
     let sandbox = sandbox::enforce(!gpus.is_empty());
 
     let (outbox, interest) = (Outbox::default(), Interest::default());

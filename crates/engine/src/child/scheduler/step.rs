@@ -23,7 +23,10 @@ impl Scheduler {
         if !self.put_adapters_in_force(&members) {
             return self.fail_members(&members, "the adapters cannot be set");
         }
-        let works = members.iter().filter_map(|index| self.live.get(*index)).map(|answer| answer.work);
+        // Only prompts take long enough to be worth breaking off: the tokens of the others would be lost with them.
+        let reading =
+            members.iter().filter_map(|index| self.live.get(*index)).filter(|answer| answer.made == 0);
+        let works = reading.map(|answer| answer.work);
         self.parts.interest.begin(works);
         let outcome = self.parts.context.decode(&mut self.batch);
         self.parts.interest.end();
