@@ -1,12 +1,13 @@
 //! `inshore complete`
 
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
 
 use super::{Context, answer, block_on, until_interrupted};
-use crate::client::find_or_start;
+use crate::client::{Answering, Piece, find_or_start};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output;
 
@@ -16,6 +17,8 @@ const MAX_TOKENS: u32 = 40;
 const TEMPERATURE: f32 = 0.4;
 /// Keeps a small model from turning in circles.
 const REPETITION_PENALTY: f32 = 1.1;
+/// How long to wait for the rest of an answer whose sentence has ended.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest text read from stdin: a long document is 100 KB.
 const MAX_STDIN: u64 = 1 << 20;
 
@@ -85,7 +88,7 @@ async fn complete(context: &Context, args: &Args, text: &str) -> Outcome {
     let receipt = answering.receipt.clone();
     let mut added = String::new();
     while let Some(piece) = answering.next().await? {
-        let crate::client::Piece::Text(piece) = piece else { continue };
+        let Piece::Text(piece) = piece else { continue };
         let taken = sentence.take(&piece);
         added.push_str(taken);
         if !output.json {
@@ -95,8 +98,7 @@ async fn complete(context: &Context, args: &Args, text: &str) -> Outcome {
             break;
         }
     }
-    // Closing the connection stops the work on a sentence that has ended.
-    drop(answering);
+    end(answering).await;
     if output.json {
         return Ok(output.json(&json!({"text": added, "receipt": receipt}))?);
     }
@@ -105,6 +107,12 @@ async fn complete(context: &Context, args: &Args, text: &str) -> Outcome {
         output::aside(&answer::receipt_line(&daemon, &id).await?);
     }
     Ok(())
+}
+
+/// Lets the answer end, so that its receipt counts every token. A slow model is stopped: closing the connection does that.
+async fn end(mut answering: Answering) {
+    let rest = async { while let Ok(Some(_)) = answering.next().await {} };
+    let _ = tokio::time::timeout(PATIENCE, rest).await;
 }
 
 /// Finds the end of the sentence that the text began.

@@ -15,7 +15,7 @@ mod log;
 pub(crate) mod models;
 mod notify;
 mod signals;
-mod targets;
+pub(crate) mod targets;
 pub(crate) mod tokens;
 mod wiring;
 

@@ -12,18 +12,25 @@ use crate::config::{KeySource, RemoteTarget, TargetKind};
 use crate::environment::Environment;
 use crate::secrets::{self, Patience};
 
-/// Makes a backend for each target, and lets the gate reach those that the config permits: only these.
+/// Makes a backend for each target, and lets the gate reach those that the config permits: only these. A target whose key is
+/// missing is logged and left out.
 pub(super) fn registered(
     remotes: &[RemoteTarget],
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
     environment: &Environment,
-) -> Result<Vec<Registered>> {
+) -> Vec<Registered> {
     let mut all = Vec::new();
     let mut permitted: Vec<Destination> = Vec::new();
     for remote in remotes {
-        let provider = provider(remote, gate, clock, environment);
-        let provider = provider.with_context(|| format!("the target `{}` cannot be used", remote.id))?;
+        let provider = match provider(remote, gate, clock, environment) {
+            Ok(provider) => provider,
+            // One target that cannot be used must not take the device's own models along.
+            Err(error) => {
+                tracing::error!("the target `{}` is left out: {error:#}", remote.id);
+                continue;
+            }
+        };
         if remote.permitted_up_to.is_some() {
             permitted.push(provider.destination().clone());
         }
@@ -35,7 +42,7 @@ pub(super) fn registered(
         });
     }
     gate.declare_only(permitted);
-    Ok(all)
+    all
 }
 
 fn provider(
@@ -85,7 +92,7 @@ fn target(remote: &RemoteTarget, authority: &str) -> Target {
 }
 
 /// Finds the key. A target that is not permitted needs none, so that an example in the config is no error.
-fn key(remote: &RemoteTarget, environment: &Environment) -> Result<Option<Secret>> {
+pub(crate) fn key(remote: &RemoteTarget, environment: &Environment) -> Result<Option<Secret>> {
     if remote.permitted_up_to.is_none() {
         return Ok(None);
     }

@@ -88,7 +88,7 @@ impl Daemon {
         }
         let device = models::device_models(&listing.entries, &config.models.overrides);
         let mut registered: Vec<Registered> = models::registered(&self.pool, device).await;
-        registered.extend(targets::registered(&config.targets, &self.gate, &self.clock, &self.environment)?);
+        registered.extend(targets::registered(&config.targets, &self.gate, &self.clock, &self.environment));
         self.runtime.set_targets(registered);
         let default = TargetId(format!("device/{}", config.models.default));
         self.runtime.set_rules(Rules { default_device: Some(default) });

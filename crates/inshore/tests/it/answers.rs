@@ -26,10 +26,14 @@ fn a_sentence_is_finished_and_its_receipt_says_where() {
     assert_eq!(receipt["target"], "device/inshore-default");
     assert_eq!(receipt["feature"], "complete");
     assert_eq!(receipt["app"], "inshore");
-    assert!(receipt["usage"]["output_tokens"].as_u64().unwrap() > 0);
     let by_id = home.run(["receipt", receipt["id"].as_str().unwrap()]).good();
     assert!(by_id.out.contains("0 (nothing left this device)"), "{}", by_id.out);
     assert_eq!(home.run(["receipt", "--list"]).good().out.lines().count(), 2);
+    // To its end, so that every token is counted.
+    home.run(["complete", "--whole", "--max-tokens", "6", "Dear"]).good();
+    let receipt = home.last_receipt();
+    assert_eq!(receipt["outcome"]["kind"], "answered");
+    assert!(receipt["usage"]["output_tokens"].as_u64().unwrap() > 0);
     assert_eq!(home.run(["receipt", "rcpt_00000000000000000000000000"]).code, Some(1));
     assert_eq!(home.run(["receipt", "nonsense"]).code, Some(2));
 }

@@ -6,7 +6,7 @@ use crate::cli::Context;
 use crate::cli::answer::PULL_CHAT_MODEL;
 use crate::client::Daemon;
 use crate::config::{KeySource, Loaded};
-use crate::daemon::{key, lock};
+use crate::daemon::{self, key, lock};
 use crate::failure::Failure;
 use crate::output;
 
@@ -71,7 +71,7 @@ pub(super) fn store(context: &Context) -> Vec<Finding> {
     ]
 }
 
-pub(super) fn targets(loaded: &Loaded) -> Vec<Finding> {
+pub(super) fn targets(context: &Context, loaded: &Loaded) -> Vec<Finding> {
     if loaded.config.targets.is_empty() {
         return vec![Finding::new("remote targets", State::Good, "none: nothing can leave this device")];
     }
@@ -80,10 +80,13 @@ pub(super) fn targets(loaded: &Loaded) -> Vec<Finding> {
         .targets
         .iter()
         .map(|target| {
-            let key = match &target.key {
-                None => "no key".to_owned(),
-                Some(KeySource::Environment(name)) => format!("key in ${name}"),
-                Some(KeySource::Keyring(name)) => format!("key `{name}` in the keyring"),
+            let key = match (&target.key, daemon::targets::key(target, &context.environment)) {
+                (_, Err(error)) => {
+                    return Finding::new("remote target", State::Bad, format!("{}: {error:#}", target.id));
+                }
+                (None, Ok(_)) => "no key".to_owned(),
+                (Some(KeySource::Environment(name)), Ok(_)) => format!("key in ${name}"),
+                (Some(KeySource::Keyring(name)), Ok(_)) => format!("key `{name}` in the keyring"),
             };
             let (state, permit) = match target.permitted_up_to {
                 None => (State::Good, "not permitted".to_owned()),

@@ -64,7 +64,7 @@ pub(crate) fn run(context: &Context, _args: &Args) -> Outcome {
         findings.extend(checks::models(context, loaded));
         findings.extend(checks::store(context));
         findings.extend(block_on(async { Ok(engine::look(context, loaded).await) })?);
-        findings.extend(checks::targets(loaded));
+        findings.extend(checks::targets(context, loaded));
     }
     findings.push(block_on(async { Ok(checks::daemon(context).await) })?);
     report(context, &findings)?;
