@@ -126,7 +126,8 @@ pub(super) fn read_table<R: Read + Seek>(
         }
     }
     let data = reader.position().checked_next_multiple_of(alignment);
-    if count > 0 && !data.and_then(|data| data.checked_add(end)).is_some_and(|end| end <= reader.len()) {
+    let file_end = data.and_then(|data| data.checked_add(end)).unwrap_or(u64::MAX);
+    if count > 0 && file_end > reader.len() {
         return Err(GgufError::Truncated { what: "the tensor data" });
     }
     table.dominant = kinds.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(name, _)| name);

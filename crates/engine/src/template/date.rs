@@ -39,7 +39,7 @@ fn civil(days: u64) -> Civil {
     let day = from_march - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let leap = (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
     let month = usize::try_from(month - 1).unwrap_or(0);
     let day_of_year = before.get(month).copied().unwrap_or(0) + u64::from(leap && month > 1) + day;

@@ -146,14 +146,8 @@ impl Markup {
             }
             place = end;
         }
-        // Without any special token the cut is where the two part.
-        let cut = common.map(|common| {
-            if hard_end > 0 || common == clean.len() {
-                hard_end.max(if common == clean.len() { common } else { 0 })
-            } else {
-                common
-            }
-        });
+        // Without any special token in it the cut is where the two part.
+        let cut = common.map(|common| if hard_end == 0 || common == clean.len() { common } else { hard_end });
         let mut pinned = None;
         for (start, end, everywhere) in spans {
             if let Some(cut) = cut.filter(|cut| pinned.is_none() && *cut <= start) {

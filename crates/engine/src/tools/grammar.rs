@@ -199,15 +199,122 @@ mod tests {
         }
     }
 
+    fn control(id: u32, text: &str) -> SpecialToken {
+        SpecialToken { id, text: text.into(), special: Special::Control }
+    }
+
+    fn marks() -> [SpecialToken; 4] {
+        [
+            control(256, "[TOOL_CALLS]"),
+            control(257, "[ARGS]"),
+            control(258, "<|tool_call|>"),
+            control(259, "<|/tool_call|>"),
+        ]
+    }
+
     #[test]
     fn grammars_have_each_formats_marks() {
-        let control = |id, text: &str| SpecialToken { id, text: text.into(), special: Special::Control };
-        let tokens = [control(5, "[TOOL_CALLS]"), control(6, "[ARGS]")];
         let one = ToolChoice::Function("time".into());
         insta::assert_snapshot!("hermes", lark(Format::Hermes, &ToolChoice::Required, &[], true));
         insta::assert_snapshot!("llama", lark(Format::Llama, &one, &[], false));
-        insta::assert_snapshot!("mistral", lark(Format::Mistral, &ToolChoice::Required, &tokens, false));
-        insta::assert_snapshot!("mistral_named", lark(Format::MistralNamed, &one, &tokens, false));
+        insta::assert_snapshot!("mistral", lark(Format::Mistral, &ToolChoice::Required, &marks(), false));
+        insta::assert_snapshot!("mistral_named", lark(Format::MistralNamed, &one, &marks(), false));
+    }
+
+    /// What llguidance says of an answer: whether it may end there, or at which byte it may not go on.
+    fn judge(grammar: &str, answer: &str) -> Result<bool, String> {
+        use llguidance::api::TopLevelGrammar;
+        use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
+        let special = |text: &str| [&[TokTrie::SPECIAL_TOKEN_MARKER], text.as_bytes()].concat();
+        let mut words: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+        words.extend(marks().iter().map(|mark| special(&mark.text)));
+        words.push(special("</s>"));
+        let trie = TokTrie::from(&TokRxInfo::new(261, 260), &words);
+        let environment: TokEnv = std::sync::Arc::new(ApproximateTokEnv::new(trie));
+        let factory =
+            llguidance::ParserFactory::new(&environment, InferenceCapabilities::default(), &[]).unwrap();
+        let mut matcher =
+            llguidance::Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(grammar.to_owned())));
+        assert_eq!(matcher.get_error(), None, "{grammar}");
+        let mut rest = answer;
+        while let Some(first) = rest.bytes().next() {
+            let mark = marks().into_iter().find(|mark| rest.starts_with(&mark.text));
+            let (token, len) = mark.map_or((u32::from(first), 1), |mark| (mark.id, mark.text.len()));
+            matcher.consume_token(token).map_err(|_| rest.to_owned())?;
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        matcher.is_accepting().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn llguidance_reads_the_grammars_and_takes_what_each_model_writes() {
+        let (any, one) = (ToolChoice::Required, ToolChoice::Function("time".into()));
+        let good = r#"{"name": "time", "arguments": {"city": "Rome"}}"#;
+        let bad = r#"{"name": "rain", "arguments": {}}"#;
+        for (format, choice, thinks, answer, fits) in [
+            (
+                Format::Hermes,
+                &any,
+                true,
+                format!("<tool_call>\n{good}\n</tool_call>\n<tool_call>\n{good}\n</tool_call>"),
+                true,
+            ),
+            (
+                Format::Hermes,
+                &any,
+                true,
+                format!("<think>hm</think>\n\n<tool_call>\n{good}\n</tool_call>"),
+                true,
+            ),
+            (Format::Hermes, &one, false, format!("<tool_call>\n{good}\n</tool_call>"), true),
+            (Format::Hermes, &any, false, format!("<tool_call>\n{bad}"), false),
+            (Format::Hermes, &any, false, "Sorry".to_owned(), false),
+            (Format::Llama, &any, false, good.replace("arguments", "parameters"), true),
+            (Format::Llama, &any, false, good.to_owned(), false),
+            (Format::Mistral, &any, false, format!("[TOOL_CALLS][{good}, {good}]"), true),
+            (Format::Mistral, &one, false, format!("[TOOL_CALLS][{good}, "), false),
+            (
+                Format::MistralNamed,
+                &any,
+                false,
+                "[TOOL_CALLS]time[ARGS]{\"city\": \"Rome\"}".to_owned(),
+                true,
+            ),
+            (Format::MistralNamed, &one, false, "[TOOL_CALLS]weather".to_owned(), false),
+            (Format::Phi, &any, false, format!("<|tool_call|>[{good}]<|/tool_call|>"), true),
+        ] {
+            let grammar = lark(format, choice, &marks(), thinks);
+            match judge(&grammar, &answer) {
+                Ok(complete) => assert_eq!(complete, fits, "{answer}\n{grammar}"),
+                Err(rest) => assert!(!fits, "refused at {rest}\n{grammar}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_thought_that_the_prompt_began_comes_before_the_form() {
+        let Constraint::Lark(grammar) = after_thought(r#"{"type":"object"}"#, &[]) else { panic!() };
+        assert_eq!(judge(&grammar, "so it is {\"x\"}</think>\n{\"a\": 1}"), Ok(true));
+        assert_eq!(judge(&grammar, "{}"), Ok(false));
+    }
+
+    #[test]
+    fn strict_tools_of_a_free_choice_are_held_to_their_schema_behind_the_mark() {
+        let tools = [Tool { strict: true, ..tool("weather") }];
+        let wanted = Wanted {
+            format: Format::Hermes,
+            tools: &tools,
+            choice: &ToolChoice::Auto,
+            parallel: true,
+            tokens: &[],
+            thinking: false,
+            thinks: false,
+        };
+        let Some(Constraint::Lark(grammar)) = constraint(wanted).unwrap() else { panic!() };
+        assert_eq!(judge(&grammar, "I need no tool {} at all."), Ok(true));
+        let call = r#"{"name": "weather", "arguments": {"city": "Rome"}}"#;
+        assert_eq!(judge(&grammar, &format!("Wait.\n<tool_call>\n{call}\n</tool_call>")), Ok(true));
+        assert!(judge(&grammar, "Wait.\n<tool_call>\n{\"name\": \"rain").is_err());
     }
 
     #[test]

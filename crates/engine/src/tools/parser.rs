@@ -415,14 +415,25 @@ mod tests {
         Part::Call { name: name.into(), arguments: arguments.into() }
     }
 
+    /// Takes each answer apart at once and letter by letter.
+    fn check(examples: &[(Format, &str, Vec<Part>)]) {
+        for (format, answer, expected) in examples {
+            assert_eq!(&all(parser(*format), &[answer]), expected, "{answer}");
+            let letters: Vec<String> = answer.chars().map(String::from).collect();
+            let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+            assert_eq!(&all(parser(*format), &letters), expected, "{answer}, letter by letter");
+        }
+    }
+
+    const PARIS: &str = r#"{"city": "Paris"}"#;
+
     #[test]
-    fn every_format_is_understood() {
-        let paris = r#"{"city": "Paris"}"#;
-        for (format, answer, expected) in [
+    fn hermes_and_llama_are_understood() {
+        check(&[
             (
                 Format::Hermes,
                 "Let me look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>\n<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>",
-                vec![text("Let me look."), call("weather", paris), call("time", "{}")],
+                vec![text("Let me look."), call("weather", PARIS), call("time", "{}")],
             ),
             (
                 Format::Hermes,
@@ -437,22 +448,22 @@ mod tests {
             (
                 Format::Llama,
                 " {\"name\": \"weather\", \"parameters\": {\"city\": \"Paris\"}}",
-                vec![call("weather", paris)],
+                vec![call("weather", PARIS)],
             ),
             (
                 Format::Llama,
                 "{\"type\": \"function\", \"name\": \"weather\", \"parameters\": \"{\\\"city\\\": \\\"Paris\\\"}\"}; {\"name\": \"time\", \"parameters\": {}}",
-                vec![call("weather", paris), call("time", "{}")],
+                vec![call("weather", PARIS), call("time", "{}")],
             ),
             (
                 Format::Llama,
                 "<|python_tag|>{\"name\": \"weather\", \"parameters\": {\"city\": \"Paris\"}}",
-                vec![call("weather", paris)],
+                vec![call("weather", PARIS)],
             ),
             (
                 Format::Llama,
                 "<function=weather>{\"city\": \"Paris\"}</function>",
-                vec![call("weather", paris)],
+                vec![call("weather", PARIS)],
             ),
             (Format::Llama, "{\"temperature\": 20}", vec![text("{\"temperature\": 20}")]),
             (
@@ -461,21 +472,27 @@ mod tests {
                 vec![text("{\"name\": \"Ann\", \"parameters\": {}}")],
             ),
             (Format::Llama, "<|python_tag|>print(1)", vec![text("<|python_tag|>print(1)")]),
+        ]);
+    }
+
+    #[test]
+    fn the_others_and_what_is_no_call_are_understood() {
+        check(&[
             (
                 Format::Mistral,
                 "[TOOL_CALLS] [{\"name\": \"weather\", \"arguments\": {\"city\": \"Paris\"}, \"id\": \"abcdefghi\"}, {\"name\": \"time\", \"arguments\": {}}]",
-                vec![call("weather", paris), call("time", "{}")],
+                vec![call("weather", PARIS), call("time", "{}")],
             ),
             (
                 Format::MistralNamed,
                 "[TOOL_CALLS]weather[ARGS]{\"city\": \"Paris\"}[TOOL_CALLS]time[CALL_ID]a1b2c3d4e[ARGS]{}",
-                vec![call("weather", paris), call("time", "{}")],
+                vec![call("weather", PARIS), call("time", "{}")],
             ),
-            (Format::MistralNamed, "[TOOL_CALLS]weather{\"city\": \"Paris\"}", vec![call("weather", paris)]),
+            (Format::MistralNamed, "[TOOL_CALLS]weather{\"city\": \"Paris\"}", vec![call("weather", PARIS)]),
             (
                 Format::Phi,
                 "<|tool_call|>[{\"name\": \"weather\", \"arguments\": {\"city\": \"Paris\"}}]<|/tool_call|>",
-                vec![call("weather", paris)],
+                vec![call("weather", PARIS)],
             ),
             (Format::Hermes, "a < b and <tool_cal", vec![text("a < b and <tool_cal")]),
             (
@@ -484,12 +501,7 @@ mod tests {
                 vec![text("<tool_call>{\"name\": \"weather\", \"argu")],
             ),
             (Format::Hermes, "one\n\n two ", vec![text("one\n\n two ")]),
-        ] {
-            assert_eq!(all(parser(format), &[answer]), expected, "{answer}");
-            let letters: Vec<String> = answer.chars().map(String::from).collect();
-            let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
-            assert_eq!(all(parser(format), &letters), expected, "{answer}, letter by letter");
-        }
+        ]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Prefixes on disk: saved when pinned, restored after a restart, private, bounded.
 
+use std::path::Path;
+
 use inshore_domain::Task;
 use inshore_domain::request::{Chat, Message, Role};
 use inshore_engine::frames::{FromChild, Piece, Prompt, StatePiece, ToChild};
+use inshore_engine::pool::DeviceModel;
 
-use crate::parent_support::{Bench, bench_with};
+use crate::parent_support::{Bench, Engine, bench_with};
 
 /// A chat whose system message is pinned.
 fn pinned(user: &str) -> Task {
@@ -12,15 +15,41 @@ fn pinned(user: &str) -> Task {
     Task::Chat(Chat { messages, pin_through: Some(0), ..Chat::default() })
 }
 
+/// Another daemon over the same directory.
+async fn daemon(dir: &Path, model: Option<&DeviceModel>) -> Bench {
+    let bench = Bench::new(|options| {
+        options.state_dir = Some(dir.to_owned());
+        options.retained_bytes = 64 << 20;
+    });
+    bench.pool.set_models(vec![model.cloned().unwrap_or_else(|| bench.model("m"))]).await;
+    bench
+}
+
+/// Waits until a file is there, or is gone.
+async fn until_exists(path: &Path, there: bool) {
+    while path.exists() != there {
+        tokio::task::yield_now().await;
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+    }
+}
+
+/// What the child says when it saves a prefix.
+fn save_in_pieces(engine: &Engine, key: &str, scope: u64, state: &[u8]) {
+    let mut chunks = state.chunks(1 << 20).peekable();
+    let mut tokens = vec![3, 1, 4];
+    while let Some(chunk) = chunks.next() {
+        let last = chunks.peek().is_none();
+        let tokens = std::mem::take(&mut tokens);
+        let piece = StatePiece { key: key.into(), scope, tokens, bytes: chunk.to_vec(), last };
+        engine.say(&FromChild::Saved(piece));
+    }
+}
+
 #[tokio::test]
 async fn a_pinned_prefix_is_saved_and_restored_after_a_restart() {
     let states = tempfile::tempdir().unwrap();
     let dir = states.path().to_owned();
-    let mut bench = bench_with(&["m"], |options| {
-        options.state_dir = Some(dir.clone());
-        options.retained_bytes = 64 << 20;
-    })
-    .await;
+    let mut bench = daemon(&dir, None).await;
     let asked = bench.ask("m", pinned("Hi"));
     let mut engine = bench.engine().await;
     engine.loads().await;
@@ -31,25 +60,11 @@ async fn a_pinned_prefix_is_saved_and_restored_after_a_restart() {
     assert_eq!(pieces[0], Piece::Markup("<|im_start|>system\nYou are terse.<|im_end|>".into()));
     engine.started(work.id);
     let state: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
-    let mut chunks = state.chunks(1 << 20).peekable();
-    let mut tokens = vec![3, 1, 4];
-    while let Some(chunk) = chunks.next() {
-        let last = chunks.peek().is_none();
-        engine.say(&FromChild::Saved(StatePiece {
-            key: save.key.clone(),
-            scope: work.scope,
-            tokens: std::mem::take(&mut tokens),
-            bytes: chunk.to_vec(),
-            last,
-        }));
-    }
+    save_in_pieces(&engine, &save.key, work.scope, &state);
     engine.finish(work.id);
     asked.await.unwrap().unwrap();
     let path = dir.join(&save.key).with_extension("prefix");
-    while !path.exists() {
-        tokio::task::yield_now().await;
-        tokio::task::spawn_blocking(|| {}).await.unwrap();
-    }
+    until_exists(&path, true).await;
     // Asked again, it is not saved again.
     let asked = bench.ask("m", pinned("Again"));
     let again = engine.generate().await;
@@ -61,11 +76,7 @@ async fn a_pinned_prefix_is_saved_and_restored_after_a_restart() {
 
     // The same file under the same name, another daemon.
     let model = crate::parent_support::device_model("m", bench.dir.path().join("m.gguf"));
-    let mut second = Bench::new(|options| {
-        options.state_dir = Some(dir.clone());
-        options.retained_bytes = 64 << 20;
-    });
-    second.pool.set_models(vec![model.clone()]).await;
+    let mut second = daemon(&dir, Some(&model)).await;
     let asked = second.ask("m", pinned("Hi"));
     let mut engine = second.engine().await;
     engine.loads().await;
@@ -89,16 +100,15 @@ async fn a_pinned_prefix_is_saved_and_restored_after_a_restart() {
     assert_eq!(restored, state);
     asked.await.unwrap().unwrap();
     second.pool.shutdown().await;
+}
 
-    // A damaged file is deleted, and the prefix asked for anew.
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[1000] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    let mut third = Bench::new(|options| {
-        options.state_dir = Some(dir.clone());
-        options.retained_bytes = 64 << 20;
-    });
-    third.pool.set_models(vec![model]).await;
+#[tokio::test]
+async fn a_damaged_file_is_deleted() {
+    let states = tempfile::tempdir().unwrap();
+    let dir = states.path().to_owned();
+    let path = dir.join("00".repeat(32)).with_extension("prefix");
+    std::fs::write(&path, [7; 2000]).unwrap();
+    let mut third = daemon(&dir, None).await;
     let loading = {
         let pool = third.pool.clone();
         tokio_util::task::TaskTracker::new().spawn(async move { pool.load("m").await })
@@ -106,10 +116,7 @@ async fn a_pinned_prefix_is_saved_and_restored_after_a_restart() {
     let mut engine = third.engine().await;
     engine.loads().await;
     loading.await.unwrap().unwrap();
-    while path.exists() {
-        tokio::task::yield_now().await;
-        tokio::task::spawn_blocking(|| {}).await.unwrap();
-    }
+    until_exists(&path, false).await;
 }
 
 #[cfg(unix)]
@@ -124,7 +131,7 @@ async fn saved_prefixes_are_private_and_only_those_asked_for() {
     })
     .await;
     assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-    let save = |engine: &crate::parent_support::Engine, key: &str, scope: u64, bytes: usize| {
+    let save = |engine: &Engine, key: &str, scope: u64, bytes: usize| {
         engine.say(&FromChild::Saved(StatePiece {
             key: key.into(),
             scope,
@@ -133,7 +140,7 @@ async fn saved_prefixes_are_private_and_only_those_asked_for() {
             last: true,
         }));
     };
-    let mut engine: Option<crate::parent_support::Engine> = None;
+    let mut engine: Option<Engine> = None;
     let mut keys = Vec::new();
     for system in ["one", "two", "three"] {
         let messages = vec![Message::text(Role::System, system), Message::text(Role::User, "x")];
@@ -153,10 +160,7 @@ async fn saved_prefixes_are_private_and_only_those_asked_for() {
         engine.finish(work.id);
         asked.await.unwrap().unwrap();
         let path = dir.join(&key).with_extension("prefix");
-        while !path.exists() {
-            tokio::task::yield_now().await;
-            tokio::task::spawn_blocking(|| {}).await.unwrap();
-        }
+        until_exists(&path, true).await;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         keys.push(key);
     }

@@ -366,7 +366,6 @@ pub(crate) struct Bench {
     pub(crate) pool: DevicePool,
     pub(crate) launcher: Arc<TaskLauncher>,
     pub(crate) engines: mpsc::UnboundedReceiver<Engine>,
-    pub(crate) memory: Arc<TestMemory>,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -377,11 +376,11 @@ impl Bench {
 
     pub(crate) fn with_memory(memory: Arc<TestMemory>, change: impl FnOnce(&mut PoolOptions)) -> Self {
         let (launcher, engines) = TaskLauncher::new();
-        let mut options = PoolOptions::new(launcher.clone(), Arc::new(TestClock::default()), memory.clone());
+        let mut options = PoolOptions::new(launcher.clone(), Arc::new(TestClock::default()), memory);
         options.memory_reserve = 0;
         options.retained_bytes = 0;
         change(&mut options);
-        Self { pool: DevicePool::new(options), launcher, engines, memory, dir: tempfile::tempdir().unwrap() }
+        Self { pool: DevicePool::new(options), launcher, engines, dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn file(&self, id: &str, gguf: &Gguf) -> PathBuf {
