@@ -13,7 +13,29 @@ use crate::frames::Constraint;
 /// The longest grammar that is read. The largest JSON schemas in use (FHIR) have 3 MB.
 const MAX_SOURCE: usize = 4 << 20;
 
-/// Reads grammars for one vocabulary. Building it walks the whole vocabulary, so it is built when the first grammar comes.
+/// The bytes of every token of a model, marks behind 0xFF, and the tokens that end an answer, the likeliest first.
+pub(crate) fn words_of(model: &Model) -> Result<(Vec<Vec<u8>>, Vec<u32>), String> {
+    let Some(end) = model.end() else {
+        return Err("the model has no token that ends an answer, which a grammar needs".to_owned());
+    };
+    let mut words = Vec::with_capacity(model.vocab_size());
+    let mut ends = vec![u32::try_from(end).unwrap_or_default()];
+    for token in 0..TokenId::try_from(model.vocab_size()).unwrap_or(0) {
+        let mut word = Vec::new();
+        if model.is_control(token) || model.is_end(token) {
+            word.push(TokTrie::SPECIAL_TOKEN_MARKER);
+        }
+        model.append_piece(token, true, &mut word);
+        if token != end && model.is_end(token) {
+            ends.push(u32::try_from(token).unwrap_or_default());
+        }
+        words.push(word);
+    }
+    Ok((words, ends))
+}
+
+/// Reads grammars for one vocabulary. Building it walks the whole vocabulary many times, which takes a second for a large
+/// one: so it is built when the first grammar comes, on a thread of its own.
 pub(crate) struct Constraints {
     factory: ParserFactory,
 }
@@ -46,27 +68,6 @@ pub(crate) enum ConstraintError {
 }
 
 impl Constraints {
-    /// For a model's vocabulary.
-    pub(crate) fn for_model(model: &Model) -> Result<Self, String> {
-        let Some(end) = model.end() else {
-            return Err("the model has no token that ends an answer, which a grammar needs".to_owned());
-        };
-        let mut words = Vec::with_capacity(model.vocab_size());
-        let mut ends = vec![u32::try_from(end).unwrap_or_default()];
-        for token in 0..TokenId::try_from(model.vocab_size()).unwrap_or(0) {
-            let mut word = Vec::new();
-            if model.is_control(token) || model.is_end(token) {
-                word.push(TokTrie::SPECIAL_TOKEN_MARKER);
-            }
-            model.append_piece(token, true, &mut word);
-            if token != end && model.is_end(token) {
-                ends.push(u32::try_from(token).unwrap_or_default());
-            }
-            words.push(word);
-        }
-        Self::for_words(&words, &ends)
-    }
-
     /// For a vocabulary given as the bytes of each token; the marks begin with 0xFF.
     pub(crate) fn for_words(words: &[Vec<u8>], ends: &[u32]) -> Result<Self, String> {
         let (Some(end), Ok(size)) = (ends.first(), u32::try_from(words.len())) else {

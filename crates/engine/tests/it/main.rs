@@ -1,5 +1,6 @@
 //! Tests of the engine through its public interface.
-#![cfg(all(test, unix))]
+#![cfg(test)]
+#![cfg(unix)]
 
 mod child_answers;
 mod child_life;

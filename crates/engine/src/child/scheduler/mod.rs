@@ -7,6 +7,7 @@
 //! 2. admit waiting answers while there is room ([`memory`] shares their prefixes),
 //! 3. compute one batch ([`step`]): a token of each generating answer first, then prompts in the order they came.
 
+mod grammars;
 pub(crate) mod memory;
 mod state;
 mod step;
@@ -14,10 +15,9 @@ mod vectors;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use crate::child::answer::{Answer, Wishes};
-use crate::child::constraint::{Constrained, Constraints};
 use crate::child::link::{Interest, Outbox};
 use crate::child::llama::{Adapter, Batch, Context, Model};
 use crate::child::probe;
@@ -79,7 +79,7 @@ pub(crate) struct Scheduler {
     live: Vec<Answer>,
     embeds: VecDeque<Embed>,
     restoring: state::Restoring,
-    constraints: Option<Constraints>,
+    grammars: grammars::Grammars,
     ends: Option<Vec<u32>>,
     scratch: Scratch,
     batch: Batch,
@@ -97,7 +97,7 @@ impl Scheduler {
             live: Vec::new(),
             embeds: VecDeque::new(),
             restoring: state::Restoring::default(),
-            constraints: None,
+            grammars: grammars::Grammars::default(),
             ends: None,
             scratch: Scratch::default(),
             batch: Batch::default(),
@@ -109,20 +109,42 @@ impl Scheduler {
     /// Works until the daemon is gone (then the reading thread ends the process).
     pub(crate) fn run(mut self) {
         loop {
-            if self.is_idle() {
-                match self.parts.inbox.recv() {
-                    Ok(frame) => self.handle(frame),
-                    Err(_) => return,
-                }
+            if self.is_idle() && !self.wait() {
+                return;
             }
             while let Ok(frame) = self.parts.inbox.try_recv() {
                 self.handle(frame);
+            }
+            for generate in self.grammars.take_ready() {
+                self.generate(generate);
             }
             if let Some(embed) = self.embeds.pop_front() {
                 self.embed(&embed);
             }
             self.admit();
             self.step();
+        }
+    }
+
+    /// Waits for a frame, or for the grammar reader that is being built. False: no frame will come.
+    fn wait(&mut self) -> bool {
+        let frame = if self.grammars.is_building() {
+            self.parts.inbox.recv_timeout(grammars::LOOK_AGAIN)
+        } else {
+            self.parts.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match frame {
+            Ok(frame) => self.handle(frame),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
+    fn generate(&mut self, generate: Generate) {
+        let id = generate.id;
+        if let Err(error) = self.accept(generate) {
+            self.send(&FromChild::Failed { id, error });
         }
     }
 
@@ -137,9 +159,8 @@ impl Scheduler {
     fn handle(&mut self, frame: ToChild) {
         match frame {
             ToChild::Generate(generate) => {
-                let id = generate.id;
-                if let Err(error) = self.accept(*generate) {
-                    self.send(&FromChild::Failed { id, error });
+                if let Some(generate) = self.grammars.hold(&self.parts.model, *generate) {
+                    self.generate(generate);
                 }
             }
             ToChild::Embed(embed) => self.embeds.push_back(embed),
@@ -198,8 +219,7 @@ impl Scheduler {
             sampling.logit_bias.extend(self.ends().iter().map(|end| (*end, f32::NEG_INFINITY)));
         }
         for index in 0..generate.answers {
-            let constraint =
-                generate.constraint.as_ref().map(|constraint| self.constrain(constraint)).transpose()?;
+            let constraint = self.grammars.read(generate.constraint.as_ref())?;
             let sampler = Sampler::new(sampling.clone(), index);
             let stops = generate.stop.clone();
             let wishes = Rc::clone(&wishes);
@@ -228,17 +248,6 @@ impl Scheduler {
             let all = 0..u32::try_from(model.vocab_size()).unwrap_or(0);
             all.filter(|token| i32::try_from(*token).is_ok_and(|token| model.is_end(token))).collect()
         })
-    }
-
-    fn constrain(&mut self, constraint: &crate::frames::Constraint) -> Result<Constrained, WorkError> {
-        let failed = |message| WorkError::BadConstraint { message };
-        if self.constraints.is_none() {
-            self.constraints = Some(Constraints::for_model(&self.parts.model).map_err(failed)?);
-        }
-        match &self.constraints {
-            Some(constraints) => constraints.read(constraint).map_err(failed),
-            None => Err(WorkError::Internal { message: "the grammar reader is missing".into() }),
-        }
     }
 
     fn check(&self, generate: &Generate) -> Result<(), WorkError> {
@@ -323,7 +332,8 @@ impl Scheduler {
     fn cancel(&mut self, id: WorkId) {
         let embeds = self.embeds.len();
         self.embeds.retain(|embed| embed.id != id);
-        if self.drop_work(id) || self.embeds.len() < embeds {
+        let dropped = self.drop_work(id);
+        if self.grammars.drop_held(id) || dropped || self.embeds.len() < embeds {
             self.send(&FromChild::Failed { id, error: WorkError::Cancelled });
         }
     }
