@@ -184,10 +184,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn choice<T: Copy>(&mut self, path: &str, choices: &[(&str, T)]) -> T
-    where
-        T: Default,
-    {
+    pub(super) fn choice<T: Copy + Default>(&mut self, path: &str, choices: &[(&str, T)]) -> T {
         let Some(value) = self.setting(path).map(|setting| &setting.value) else { return T::default() };
         let found = choices.iter().find(|(word, _)| value.as_str() == Some(*word));
         found.map(|(_, choice)| *choice).unwrap_or_else(|| {

@@ -41,15 +41,20 @@ const WORKERS: std::ops::RangeInclusive<usize> = 2..=4;
 /// anyway; children go with their sockets.
 const LAST_STEPS: Duration = Duration::from_secs(10);
 
+/// Reads the configuration again.
+pub(crate) type Reload = Box<dyn Fn() -> Result<Loaded> + Send + Sync>;
+/// Tells where the daemon is.
+pub(crate) type Announce = Box<dyn FnOnce(&Address) -> std::io::Result<()> + Send>;
+
 /// What the daemon is told at start.
 pub(crate) struct Start<'a> {
     pub(crate) paths: &'a Paths,
     pub(crate) environment: &'a Environment,
     pub(crate) loaded: Loaded,
     /// Read again on SIGHUP.
-    pub(crate) reload: Box<dyn Fn() -> Result<Loaded> + Send + Sync>,
+    pub(crate) reload: Reload,
     /// Called once, when requests are answered.
-    pub(crate) announce: Box<dyn FnOnce(&Address) -> std::io::Result<()> + Send>,
+    pub(crate) announce: Announce,
 }
 
 /// The entry of an engine child; see `inshore-engine`.
@@ -74,6 +79,8 @@ pub(crate) fn run(start: Start<'_>) -> Outcome {
         return Err(Failure::new(Exit::AlreadyRunning, message)
             .with_hint("`inshore status` shows it, `inshore stop` ends it"));
     };
+    // What a daemon that was killed left behind must not be taken for ours.
+    Address::remove(start.paths);
     log::begin(&start.loaded.config.log.level)?;
     let cores = std::thread::available_parallelism().map_or(*WORKERS.start(), usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()

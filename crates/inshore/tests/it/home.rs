@@ -70,6 +70,7 @@ impl Home {
     }
 
     /// Another program in the same environment.
+    #[expect(clippy::disallowed_methods, reason = "programs are found where the test run finds them")]
     pub(crate) fn command_of<I: AsRef<std::ffi::OsStr>>(
         &self,
         program: &str,
@@ -102,7 +103,7 @@ impl Home {
     }
 
     /// A daemon in the foreground; returns when it is ready.
-    pub(crate) fn serve(&self) -> Child {
+    pub(crate) fn serve(&self) -> Served {
         let mut child = self
             .command(["serve", "--announce"])
             .stdout(Stdio::piped())
@@ -116,7 +117,7 @@ impl Home {
             child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
             panic!("the daemon did not start: {err}");
         }
-        child
+        Served(child)
     }
 
     /// Where the daemon is, from its own file.
@@ -169,6 +170,27 @@ impl Drop for Home {
         if let Some(pid) = pid.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) {
             kill(u32::try_from(pid["pid"].as_u64().unwrap_or(0)).unwrap_or(0));
         }
+    }
+}
+
+/// A daemon in the foreground; ended when dropped.
+pub(crate) struct Served(Child);
+
+impl Served {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until it has ended; whether it ended well.
+    pub(crate) fn ended_well(mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -30,13 +30,13 @@ fn a_killed_daemon_loses_no_receipt_and_leaves_no_lock() {
 #[test]
 fn there_is_one_daemon_and_it_ends_when_asked() {
     let home = Home::new();
-    let mut daemon = home.serve();
+    let daemon = home.serve();
     let second = home.run(["serve"]);
     assert_eq!(second.code, Some(5), "{}", second.err);
     assert!(second.err.contains("a daemon already runs"), "{}", second.err);
     assert!(home.run(["status"]).good().out.contains("device/inshore-default"));
     home.run(["stop"]).good();
-    assert!(daemon.wait().unwrap().success());
+    assert!(daemon.ended_well());
     assert!(!home.path().join("state/daemon.json").exists());
     home.run(["stop"]).good();
 }
@@ -63,9 +63,9 @@ fn two_commands_at_once_start_one_daemon() {
 #[test]
 fn a_signal_ends_the_daemon_in_order() {
     let home = Home::new();
-    let mut daemon = home.serve();
-    assert!(Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap().success());
-    assert!(daemon.wait().unwrap().success());
+    let daemon = home.serve();
+    assert!(Command::new("kill").args(["-TERM", &daemon.pid().to_string()]).status().unwrap().success());
+    assert!(daemon.ended_well());
     assert!(!home.path().join("run/inshore.sock").exists());
 }
 
