@@ -103,3 +103,28 @@ fn tokens_count_as_soon_as_they_are_made_and_no_longer_than_they_are_there() {
     home.run(["token", "revoke", "editor"]).good();
     assert_eq!(status(&token), "401");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_hang_up_reads_the_config_again_and_a_wrong_one_changes_nothing() {
+    let home = Home::new();
+    let daemon = home.serve();
+    let hang_up = || {
+        assert!(Command::new("kill").args(["-HUP", &daemon.pid().to_string()]).status().unwrap().success())
+    };
+    let targets = || {
+        let status = home.run(["status", "--json"]).good().json();
+        let ids: Vec<String> =
+            status["targets"].as_array().unwrap().iter().map(|target| target["id"].to_string()).collect();
+        ids
+    };
+    assert_eq!(targets(), ["\"device/inshore-default\""]);
+    home.config("[[targets]]\nid = \"studio\"\ntier = \"edge\"\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\n");
+    hang_up();
+    // Each look starts a process and takes some milliseconds.
+    assert!((0..500).any(|_| targets().len() == 2), "the target did not come");
+    home.config("[[targets]]\nid = \"studio\"\nnonsense = 1\n");
+    hang_up();
+    home.run(["complete", "--max-tokens", "2", "Dear"]).good();
+    assert_eq!(targets().len(), 2);
+}
