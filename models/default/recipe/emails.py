@@ -5,7 +5,7 @@ Public-domain collections hold almost no ordinary office mail, so this script ma
 Text and grammar are our own and dedicated to the public domain (CC0 1.0). People, firms
 and products are invented; names are common ones put together by chance.
 
-    python emails.py OUT.txt [--documents 24000] [--seed 1]
+    python emails.py OUT.txt [--documents 27000] [--seed 1]
 
 Notation:  [a|b|c] picks one part, {slot} expands a rule, {slot1} expands it once per
 document and repeats the same words afterwards, an empty alternative leaves the part out.
@@ -153,27 +153,33 @@ def one(rng):
     kind = rng.random()
     if kind < 0.62:
         return email(rng)
-    if kind < 0.72:
+    if kind < 0.71:
         return short_reply(rng)
-    if kind < 0.82:
+    if kind < 0.80:
         return minutes(rng)
-    if kind < 0.90:
+    if kind < 0.88:
         return document(rng, "report_title", "report", 4, 8)
-    if kind < 0.96:
+    if kind < 0.93:
         return document(rng, "memo_title", "memo", 3, 7)
+    if kind < 0.98:
+        return document(rng, "paper_title", "paper", 3, 8)
     return document(rng, "review_title", "review", 3, 6)
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("out")
-    p.add_argument("--documents", type=int, default=24000)
+    p.add_argument("--documents", type=int, default=27000)
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--avoid", help="drop documents that hold a line of this file word for word")
     a = p.parse_args()
+    avoid = open(a.avoid, encoding="utf8").read().splitlines() if a.avoid else []
     rng = random.Random(a.seed)
     with open(a.out, "w", encoding="utf8") as f:
         for _ in range(a.documents):
-            f.write("\n\n".join(tidy(line) for line in one(rng)) + "\n<|endoftext|>\n")
+            text = "\n\n".join(tidy(line) for line in one(rng))
+            if not any(line in text for line in avoid):  # the sample prompts stay unseen
+                f.write(text + "\n<|endoftext|>\n")
 
 
 if __name__ == "__main__":

@@ -746,3 +746,193 @@ Could you let me know {deadline} whether [you can help|the numbers are correct|t
 Who [should I ask|is the right person to contact|can help me with this]?
 If you are not the right person, please [forward this message|tell me who is].
 """)
+
+TOPICS["complaint"] = topic("""
+Complaint about [our stay|the delivery|the service|your technician]
+[Not satisfied|Disappointed] with {product}
+[Re: |]your complaint of {date}
+""", """
+I am [writing|contacting you] to complain about [the service we received {past}|the quality of the {item1}|the way my call was handled|a delivery that never arrived].
+We were [disappointed|surprised|unhappy] to find that {issue}.
+I understand [your frustration|why you are upset|how annoying this must be|your concern about {project1}], and I am sorry [for the trouble|that we did not act sooner|for the experience you had].
+Thank you for [being so open about|telling us about] the problems you had {past}.
+""", """
+[This is|It was] the [second|third] time that [this has happened|the driver came too late|we received the wrong {item1}|nobody answered the phone].
+When I [called|contacted] your office, I was told [to wait another {span}|that nobody could help me|that somebody would call back, but nobody did|to send an email instead].
+We have [always been|been] [happy|satisfied] with your [work|products|service] until now, [so I hope we can find a solution|which makes this even more surprising|and we would like to remain your customer].
+As a result, we [lost a whole day of work|had to cancel a meeting|could not serve our own customers|had to buy the {item1} somewhere else].
+I [expect|would like|am asking for] [a refund|a replacement|an explanation|a discount on the next order] [{deadline}|].
+[This is not the standard|That is not the level of service] [we want to offer|you should expect from us|our customers are used to], and we [take it very seriously|have spoken to the people involved|are changing the way we work].
+[As a small apology|To make up for it], we [would like to offer you|are sending you|have added] [a discount of {percent}|a free month of service|a voucher for {money}|free delivery on your next order].
+I have [looked into|investigated] the matter and [found that|learned that] [the order was entered twice|two teams had different information|the message was never passed on|a new colleague had not been trained].
+We have [since|now] [changed our process|trained the team|added a second check|replaced the supplier] so that [this does not happen again|mistakes are found earlier|customers get an answer within a day].
+You [will hear|can expect to hear] from {first2}, [our service manager|who is looking after your case], [{when}|within {span}].
+""", """
+[How would you like us to|Would you prefer that we] [send a replacement|refund the price|try again]?
+Please [reply|let me have your answer] {deadline}[, otherwise I will have to cancel the contract|].
+I hope [you will give us another chance|we can put this right|this can be settled quickly].
+Please [accept|once again accept] our apologies.
+""")
+
+TOPICS["travel"] = topic("""
+[Travel|Trip] to [the conference|our branch office|the customer] in {month}
+[Hotel|Flight|Train] [booking|reservation]
+Visit [of|from] {firm1}
+""", """
+I am [planning|organizing|booking] the trip to [the conference|our southern branch|{firm1}] in {month}.
+[Could|Can] you [please |]book [a hotel|a train ticket|a flight|a car] for {first2} [and me|] {when}?
+We are [looking forward to|preparing for] the visit of {firm1} {when}.
+Your [room|table|flight|seat] has been [booked|reserved] for {date}.
+I [got back|returned] from [the trade fair|the customer visit|the conference] {past} and want to share [a few impressions|what I learned|the main results].
+""", """
+We [arrive|will arrive] {when} and [leave|return] {span} later.
+The hotel is [close to the station|ten minutes from the office|quiet and not too expensive] and [costs {money} a night|includes breakfast|has a room where we can work].
+[The train|The flight] leaves at {time}, so we should [meet at the station half an hour earlier|share a taxi|leave the office right after lunch].
+Please keep [all receipts|the tickets], because [you will need them for the expense report|we can only pay costs that are documented|accounting asks for the originals].
+Our guests would like to [see the warehouse|meet the management|taste the local food|talk about next year's plans], and [{first3} will show them around|we have planned a short tour|I have booked a table for {num}].
+[Most|Many] visitors to our stand asked about [prices|delivery times|{product}|our service], and [about {num} left their card|three want a quote|we made several appointments].
+The talks [were interesting|were worth the trip|covered a wide range of topics], [especially the one about customer service|although some were too long|and the slides will be online soon].
+If the [flight|train] is [late|cancelled], [call the travel desk|take the next one|I will let you know].
+Travel within the country [does not need approval|must be approved by your manager|should be booked at least {span} in advance].
+[By car|By train], it takes [about two hours|half a day|less time than flying], and [we can work on the way|it is cheaper for three people|parking is included].
+""", """
+Please [send me|confirm] [the exact dates|your arrival time|how many people are coming] {deadline}.
+Do you [prefer|need] [a window seat|a quiet room|a car|help with the booking]?
+Let me know [if you want to come along|which hotel you prefer|if the dates change].
+""")
+
+TOPICS["marketing"] = topic("""
+[Ideas|Plan|Results] for the [spring|summer|autumn|winter] campaign
+[Newsletter|Website|Brochure] [text|draft|update]
+[Launch|Introduction] of {product}
+""", """
+We are [preparing|planning|working on] [the next newsletter|a campaign for {product}|new pages for the website|a short film about our work].
+The [campaign|newsletter|advertisement] [went out|was published|started] {past}, and [the first results are {goodadj}|we have already had {num} replies|orders went up by {percent}].
+I have [a few|some] ideas [for|about] how to [reach new customers|present {product}|make the website clearer|get more people to sign up].
+We are [happy|excited|proud] to [introduce|announce|present] [{product}|our new website|our partnership with {firm1}].
+""", """
+[Most of our customers|Many readers|Younger customers] [find us|read our messages|order] [on their phones|through friends|by searching the web], so we should [keep the text short|use larger pictures|ask for reviews|answer questions online].
+The [headline|first sentence|picture] should [say what the reader gets|be simple and friendly|make people curious|show real work and not a stock photo].
+The website [has|gets] about {num} visits a day, [but few people fill in the form|and most leave after the first page|which is {percent} more than last year].
+We [tested|compared] two versions, and the [shorter|simpler|second] one [brought more replies|was easier to read|did better with new customers].
+Customers [like|choose|stay with] us because [we answer quickly|our prices are fair|we keep our promises|they know whom to call].
+[With the new service|From {month}], customers can [order online at any time|see their invoices in one place|choose the day of delivery|talk to the same person every time].
+The text [is|was] [too long|full of jargon|well written], and I [suggest a few cuts|would replace technical words with simple ones|think it only needs a better title].
+We have a budget of {money}, [of which|and] [half will go to printing|most is for online advertising|a small part is for photos].
+The photos [should show our own team|must be approved by everyone in them|are ready], and [the layout|the logo] will be [finished {when}|checked by {first2}].
+To [find out|learn] what customers think, we [will ask {num} of them|plan a short survey|call everyone who did not reply|read the comments from last year].
+Our competitors [have lowered their prices|advertise a lot|do not offer this service|are slower to deliver], [which gives us an advantage|so we need a clear message|but quality still matters most].
+""", """
+Which [version|title|picture] do you like best?
+Please [check the facts|look at the draft|send me your ideas] {deadline}.
+[Could|Can] {first2} [write a short text|take some photos|translate the page] {deadline}?
+What do you think [of this idea|about the design|we should change]?
+""")
+
+TOPICS["finance"] = topic("""
+[Budget|Forecast|Figures] for {quarter1}
+[Monthly|Quarterly] figures
+[Savings|Costs|Spending] in {quarter1}
+""", """
+[Here are|Attached are|I am sending you] the [figures|numbers|results] for {quarter1}.
+We are [preparing|finalizing|reviewing] the budget for [next year|{quarter1}] and need [your input|your figures|a list of planned purchases].
+[Spending|Revenue|Profit] in {quarter1} was [higher|lower] than [expected|planned|last year], and [I would like to explain why|we need to understand the reasons].
+The [board|management|committee] has [approved|reduced|increased] the budget for {project1}.
+""", """
+[Revenue|Income from services|The profit] [rose|fell] by {percent} to {money}, while [costs|expenses|salaries] [stayed the same|went up slightly|fell by {percent}].
+[The largest item|The biggest cost] is [staff|rent|travel|materials], followed by [energy|transport|insurance|software].
+We [spent|saved] {money} on [travel|printing|{item}|outside help], [mainly because fewer people traveled|as prices went down|which is more than we planned].
+If we [leave out|do not count] the [one-time costs|office move|extra staff], [the result is close to the plan|we would have met our target|spending has hardly changed].
+For next year, we [assume|expect|plan] [stable prices|growth of {percent}|slightly higher salaries|two new positions].
+Every department [should|has to|was asked to] [save {percent}|send its plan {deadline}|explain any large changes|name one person to contact].
+[Some|Three|Most] customers pay [late|only after a reminder|within a week], which [makes planning difficult|costs us interest|is better than last year].
+The [difference|gap] between [the plan and the result|the two reports] comes from [a late invoice|exchange rates|an order that was moved to {month}|different ways of counting].
+[A smaller office|Shared equipment|A longer contract] would [save about {money} a year|pay for itself in {span}|lower the risk].
+The auditors [will visit us|have asked for documents|found no serious problems], [so please keep your files in order|and their report is due in {month}|but suggested clearer rules].
+""", """
+Please [check your part|confirm the numbers|explain the difference] {deadline}.
+Can we [discuss|go through] the [figures|budget] {when}?
+Could you [tell me|estimate] how much you [will need|can save] [next year|in {quarter}]?
+""")
+
+TOPICS["facilities"] = topic("""
+[Office move|New desks|Parking|Heating|Kitchen]
+[Repairs|Cleaning|Building work] {when}
+Problem with the [heating|elevator|lights|door] [on the second floor|in the main office|]
+""", """
+The [heating|elevator|front door|coffee machine|air conditioning] [on the second floor|in the main office|] [is not working|has stopped working|makes a strange noise] [since {day}|again|].
+We are [moving|going to move] to [our new office|the third floor|a larger building] {when}.
+[Workers|Electricians|Painters|Cleaners] will be in the building {when}.
+Please [keep|help us to keep] the [kitchen|meeting rooms|parking lot|entrance] [clean|free|tidy].
+""", """
+[It is|The room is] too [cold|hot|loud|dark] to work there, so [some of us have moved to {place}|I am working from home today|we opened the windows].
+A technician [has been called|will come {when}|found a broken part] and [hopes to repair it {deadline}|has ordered a new one|turned off the power].
+[There may be|We expect] some [noise|dust] [in the morning|until noon], [but the work should not take long|so please close your doors|and we ask for your patience].
+Please [pack your things|clear your desk|label your boxes|empty the shelves] {deadline}, [and take personal items home|as the movers come early|because everything will be cleaned].
+The new office has [more light|better meeting rooms|a quiet room for phone calls|a kitchen on every floor] and is [close to the station|easy to reach by bus|only ten minutes from here].
+[Cars|Bicycles|Deliveries] [should|can|must] [use the back entrance|be left behind the building|wait until the gate is open].
+[If you are the last to leave|When you leave], please [close the windows|switch off the lights|set the alarm|lock the door].
+[Food|Cups|Papers] that [are|have been] left [in the kitchen|on the tables] will be [thrown away|removed] [on {day}|every evening].
+Everyone will [get|have] [a new key|a new phone number|a locker], [and the old ones must be returned|which you can pick up at the front desk|starting {when}].
+The rent [is lower|includes heating|will rise by {percent}], and the [contract|lease] runs [for five years|until {date}].
+""", """
+Could someone [have a look|take care of this|call the landlord] {deadline}?
+Please [report|tell us about] any [problems|damage|lost items] [right away|{deadline}].
+Who has [the key to {place}|time to help {when}|moved the projector]?
+Please [be patient|use the stairs|work from home if you can] until [the work is finished|it is repaired|{day}].
+""")
+
+TOPICS["training"] = topic("""
+[Training|Course|Online course] on [safety|the new system|customer service|writing]
+[Materials|Slides] from the training
+[Who wants to learn|Sign up for] {when}
+""", """
+We are offering [a course|a short training|two sessions] on [the new system|writing clear emails|talking to difficult customers|first aid|data protection] {when}.
+Thank you for [taking part in|attending] the [training|course] {past}.
+I would like to [take|attend|sign up for] the course on [project management|accounting|presentation skills|the new software].
+[All|New] [employees|team members] must [complete|take] the [safety|security] [training|course] before [they start work|they use the machines|{date}|their first customer visit].
+""", """
+You will learn how to [plan your day|write short and clear messages|handle complaints|use the main functions|avoid common mistakes|share files safely].
+No [special|previous] knowledge is [needed|required], and [beginners are welcome|you can ask questions at any time|everyone works at their own speed].
+The [trainer|teacher], {first2} {last2}, has [many years of experience|worked in our industry|trained more than {num} groups] and [uses examples from daily work|leaves plenty of time for questions].
+[Most|Nearly all] participants said that [the exercises were useful|they would use it right away|the pace was right|they wanted a second part].
+After the course, you [receive a certificate|can practice online|should be able to do this on your own|will have a short test].
+A [good|clear] email [has one topic|says what you want in the first line|is short|names a date], and it [tells the reader what to do next|is easy to answer|avoids long words].
+When a customer is [angry|upset|unsure], it helps to [listen first|stay calm|repeat the problem in your own words|offer a clear next step] before you [explain anything|suggest a solution].
+The [slides|exercises|recordings] are [in the shared folder|attached|on the staff page], so that [you can review them|people who were absent can catch up|new colleagues can use them].
+I [think|believe] the course would help me to {benefit}, [and it fits my goals for this year|since I now lead a small team|because I will use the system every day].
+The fee is {money}, [which our budget covers|including lunch|but there is a discount for groups].
+""", """
+Please [sign up|register|choose a session] {deadline}.
+Could you [approve the fee|tell me whether there are free places|send me the materials]?
+Do you [have any questions|need a certificate|want a follow-up session]?
+Please [fill in|send back] the short [form|survey] {deadline} so that we can [improve the next course|plan the next session|order the certificates].
+""")
+RULES["paper_title"] = lines("""
+[Introduction|Purpose|Summary|Overview|Background]
+[Guide|Guidelines|Instructions]: [writing reports|planning a meeting|dealing with suppliers|answering the phone|keeping records]
+[How we work|About this document|About our company|What we do|Our services]
+[Terms of service|Quality policy|Business plan|Strategy] of {firm1}
+""")
+RULES["paper"] = lines("""
+The purpose of this [document|guide|page|section] is to [describe|explain|set out] [how we plan and run projects|the rules for buying {item}|the duties of each team|the steps from order to delivery|what customers can expect from us].
+It is [written|meant|intended] for [new employees|managers|suppliers|everyone who works with customers] and [should be read together with the contract|replaces the version of last year|will be reviewed once a year].
+{firm1} is a [small|medium-sized|family-owned|growing] company that [makes|sells|rents out|repairs] {item} and [employs about {num} people|serves customers in the whole region|was founded by two engineers].
+We believe that [good service begins with listening|clear rules save time|people do their best work when they are trusted|small improvements add up|honest advice pays in the long run].
+Our customers are [mostly|mainly] [small businesses|schools and hospitals|private households|other companies], who [value|expect] [short delivery times|personal advice|fair prices|reliable quality].
+A good meeting has [a clear goal|an agenda|a fixed end], [involves only the people who are needed|starts on time|leaves time for questions], and ends with [a list of actions|a decision|a short summary].
+Every [order|request|complaint] is [entered in the system|checked by a second person|answered within {span}], so that [nothing is lost|the customer always knows what happens next|mistakes are found early].
+Before [a project starts|the work begins], the [manager|team] [agrees on the goals|writes down the costs|names the people responsible|talks to those who will use the result].
+[If|When] something goes wrong, [tell your manager|inform the customer|write down what happened] [first|at once], and then [look for the cause|fix the problem|decide how to avoid it in the future].
+Records must be kept for [at least |]{num} years in a [safe|locked|dry] place, and [only authorized staff may read them|old files are destroyed safely|copies are not allowed].
+[Over the next three years|In the coming year], we want to [open a second office|train more of our own people|offer more services online|use less energy|win customers in new markets].
+The [biggest|greatest] [opportunity|challenge] [for us|in our market] is [the growing demand for repairs|finding skilled staff|rising prices|that customers compare offers online].
+We will measure [success|progress] by [the number of returning customers|how long customers wait|the share of orders delivered on time|what our staff tell us].
+[Suppliers|Contractors|Partners] are chosen for [quality, price and reliability|their experience|good working conditions], and [the choice is reviewed every two years|each order above {money} needs three offers|we pay them on time].
+The [service|price|contract] [includes|covers] [regular checks|small repairs|advice by phone], [but not|while it does not include] [new parts|travel costs|work on weekends].
+Either side may [end|change] the [agreement|contract] [in writing|with {num} days' notice|at the end of each year], [without giving a reason|unless otherwise agreed|if the other side does not keep its promises].
+A report should [begin with the main result|be as short as possible|answer the reader's questions], because [few people read to the end|managers have little time|the details can go into an appendix].
+Answer the phone [within three rings|with your name and the name of the company|in a friendly voice], [listen to the whole question|write down the name of the caller], and [promise only what you can keep|say when you will call back|thank the caller at the end].
+[First|To begin with], [collect all the facts|make a list of the tasks|ask the people involved]; then [set priorities|estimate the costs|agree on a date]; [finally|at the end], [check the result|share what you learned|thank everyone who helped].
+It is [better|usually best|often enough] to [ask one more question|send a short message|solve small problems right away|plan a little extra time] than to [guess|repair the damage later|wait until somebody complains|start all over again].
+""")

@@ -8,7 +8,7 @@ work=$(realpath -m "${2:-work}")
 here=$(dirname "$(realpath "$0")")
 mkdir -p "$work/data" "$work/run"
 
-python "$here/emails.py" "$work/emails.txt"
+python "$here/emails.py" "$work/emails.txt" --avoid "$corpus/prompts.txt"
 python "$here/prepare.py" "$corpus" "$work/data" --emails "$work/emails.txt"
 
 # Waiting OpenMP threads must sleep, not spin: on a busy machine spinning is ten times slower.
