@@ -48,15 +48,12 @@ pub trait Backend: Send + Sync {
 }
 
 /// One vector for each input, in order, and the tokens used.
-pub type Vectors = (Vec<Vec<f32>>, Usage);
-
-/// One vector for each input, and the tokens used.
 pub type Embeddings = (Vec<Vec<f32>>, Usage);
 
 /// Turns texts into vectors.
 pub trait Embedder: Send + Sync {
     /// One vector for each input, in order, each normalised to length 1.
-    fn embed(&self, call: Call) -> BoxFuture<'_, Result<Vectors, BackendError>>;
+    fn embed(&self, call: Call) -> BoxFuture<'_, Result<Embeddings, BackendError>>;
 }
 
 /// What went wrong at a target.

@@ -88,10 +88,12 @@ fn llama_bench(bench: &Path, model: &Path) -> (f64, f64) {
         .expect("llama-bench runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines().filter(|line| line.contains(','));
-    let column = lines.next().expect("a head line").split(',').position(|name| name.trim_matches('"') == "avg_ts");
+    let column =
+        lines.next().expect("a head line").split(',').position(|name| name.trim_matches('"') == "avg_ts");
     let column = column.expect("llama-bench reports avg_ts");
     // Quoted fields before this one hold no commas but for the CPU's name, so count from the end.
-    let from_end = text.lines().find(|line| line.contains(',')).map_or(0, |head| head.split(',').count()) - column;
+    let from_end =
+        text.lines().find(|line| line.contains(',')).map_or(0, |head| head.split(',').count()) - column;
     let mut speeds = lines.map(|line| {
         let fields: Vec<&str> = line.split(',').collect();
         fields[fields.len() - from_end].trim_matches('"').parse::<f64>().expect("a number")
@@ -193,5 +195,8 @@ async fn next_keystroke(model: &Path) {
         next.push(millis(connection.post(PATH, &with_tokens(&prompt, 1)).await.first));
     }
     let (cold, next) = (median(cold), median(next));
-    println!("first token after 1,000 tokens: cold {cold:.1} ms, next keystroke {next:.1} ms, {:.1} %", next / cold * 100.0);
+    println!(
+        "first token after 1,000 tokens: cold {cold:.1} ms, next keystroke {next:.1} ms, {:.1} %",
+        next / cold * 100.0
+    );
 }

@@ -98,7 +98,13 @@ async fn latency(direct: &Server, via: &Server) {
     }
 }
 
-async fn streaming(name: &str, model: &str, direct: &Server, via: &Server, time: fn(&load::Sample) -> Duration) {
+async fn streaming(
+    name: &str,
+    model: &str,
+    direct: &Server,
+    via: &Server,
+    time: fn(&load::Sample) -> Duration,
+) {
     let (streamed, mut rows) = (body(model, true), Vec::new());
     for _ in 0..ROUNDS {
         for server in [direct, via] {
@@ -133,7 +139,11 @@ async fn throughput(daemon: &Process, direct: &Server, via: &Server) {
         rates.push([rate]);
     }
     let of = |offset: usize| median(rates.iter().skip(offset).step_by(2).map(|row| row[0]).collect());
-    println!("requests a second, {CONNECTIONS} connections: direct {:.0}, through inshore {:.0}", of(0), of(1));
+    println!(
+        "requests a second, {CONNECTIONS} connections: direct {:.0}, through inshore {:.0}",
+        of(0),
+        of(1)
+    );
     println!("CPU of the daemon: {:.0} µs a request", median(cpu));
 }
 

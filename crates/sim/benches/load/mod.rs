@@ -40,7 +40,8 @@ impl Connection {
     pub(crate) async fn open(server: &Server) -> Self {
         let stream = TcpStream::connect(server.addr).await.expect("the server accepts connections");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("the server speaks HTTP/1.1");
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.expect("the server speaks HTTP/1.1");
         #[expect(clippy::disallowed_methods, reason = "a bench has no shutdown to wait for the connection")]
         tokio::spawn(connection);
         Self { sender, server: server.clone() }
@@ -102,12 +103,16 @@ impl Process {
     /// Starts the command and waits until the path answers 200, or without a path until connections are accepted.
     pub(crate) fn start(command: &mut Command, addr: SocketAddr, ready_path: Option<&str>) -> Self {
         let start = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the server can be started");
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the server can be started");
         let mut process = Self { child, ready_after: Duration::ZERO, home: None };
         let deadline = start + Duration::from_secs(120);
         while !ready(addr, ready_path) {
             assert!(Instant::now() < deadline, "the server was not ready within two minutes");
-            assert!(process.child.try_wait().expect("the process can be asked").is_none(), "the server ended at once");
+            assert!(
+                process.child.try_wait().expect("the process can be asked").is_none(),
+                "the server ended at once"
+            );
             std::thread::yield_now();
         }
         process.ready_after = start.elapsed();
@@ -116,7 +121,8 @@ impl Process {
 
     /// User and system time so far, of the process without its children.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc is there");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("/proc is there");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         // Fields 14 and 15 of proc(5), in ticks of 1/100 second; the slice begins at field 3.
         let ticks: u64 = [11, 12].iter().map(|&i| fields[i].parse::<u64>().expect("a number")).sum();
@@ -125,7 +131,8 @@ impl Process {
 
     /// Resident memory now and at its highest, in MB.
     pub(crate) fn memory(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc is there");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc is there");
         let field = |name: &str| {
             let line = status.lines().find(|line| line.starts_with(name)).expect("the field is there");
             line.split_whitespace().nth(1).expect("a number").parse::<f64>().expect("a number") / 1024.0
@@ -143,7 +150,9 @@ impl Drop for Process {
 
 fn ready(addr: SocketAddr, path: Option<&str>) -> bool {
     use std::io::{Read, Write};
-    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) else { return false };
+    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200)) else {
+        return false;
+    };
     let Some(path) = path else { return true };
     let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
     let mut answer = [0; 16];
@@ -172,10 +181,15 @@ pub(crate) fn start_inshore(config: &str) -> (Process, Server) {
     let home = tempfile::tempdir().expect("a temporary folder");
     let addr = free_addr();
     let file = home.path().join("bench.toml");
-    let config = format!("[server]\nlisten = \"{addr}\"\nunix_socket = \"off\"\n[store]\nkey = \"file\"\n{config}");
+    let config =
+        format!("[server]\nlisten = \"{addr}\"\nunix_socket = \"off\"\n[store]\nkey = \"file\"\n{config}");
     std::fs::write(&file, config).expect("the config can be written");
     let mut command = Command::new(inshore_bin());
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("INSHORE_HOME", home.path()).env("SIM_KEY", "sk-sim");
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("INSHORE_HOME", home.path())
+        .env("SIM_KEY", "sk-sim");
     command.args(["serve", "--config"]).arg(&file).stderr(Stdio::null());
     let mut process = Process::start(&mut command, addr, Some("/readyz"));
     let token = find_token(home.path());
