@@ -107,12 +107,10 @@ fn threads() -> usize {
 
 fn start(model: &Path) -> (Process, Server) {
     let config = format!(
-        "[engine]\nthreads = {}\ncontext = 8192\nparallel = 8\nmemory_limit = \"16 GiB\"\n[models]\nbuiltin = false\n\
-         default = \"bench\"\n[models.bench]\npath = \"{}\"\n",
-        threads(),
-        model.display()
+        "[engine]\nthreads = {}\ncontext = 8192\nparallel = 8\nmemory_limit = \"16 GiB\"\n[models]\nbuiltin = false\n",
+        threads()
     );
-    load::start_inshore(&config)
+    load::start_inshore(&config, Some(model))
 }
 
 fn start_llama_server(model: &Path) -> Option<(Process, Server)> {

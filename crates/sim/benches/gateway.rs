@@ -25,6 +25,8 @@ const REQUESTS: usize = 2_000;
 const CONNECTIONS: usize = 64;
 const LOAD_TIME: Duration = Duration::from_secs(4);
 const STREAMS: usize = 150;
+/// Of the paced ones, which take a sixth of a second each.
+const PACED_STREAMS: usize = 20;
 /// The streamed answer has this many events.
 const EVENTS: usize = 36;
 
@@ -36,7 +38,7 @@ fn main() {
 async fn run() {
     let (_upstream, direct) = start_upstream(&["--fast", "--model", "sim", "--tokens", &EVENTS.to_string()]);
     let (_paced, paced) = start_upstream(&["--model", "paced", "--tokens", "8", "--token-delay", "20"]);
-    let (daemon, via) = load::start_inshore(&config(&[("sim", &direct), ("paced", &paced)]));
+    let (daemon, via) = load::start_inshore(&config(&[("sim", &direct), ("paced", &paced)]), None);
     println!("ready after start: {:.0} ms", millis(daemon.ready_after));
     println!("resident, idle: {:.1} MB", daemon.memory().0);
 
@@ -105,12 +107,13 @@ async fn streaming(
     via: &Server,
     time: fn(&load::Sample) -> Duration,
 ) {
+    let streams = if model == "paced" { PACED_STREAMS } else { STREAMS };
     let (streamed, mut rows) = (body(model, true), Vec::new());
     for _ in 0..ROUNDS {
         for server in [direct, via] {
             let mut connection = Connection::open(server).await;
-            let mut times = Vec::with_capacity(STREAMS);
-            for _ in 0..STREAMS {
+            let mut times = Vec::with_capacity(streams);
+            for _ in 0..streams {
                 let sample = connection.post(PATH, &streamed).await;
                 assert!(sample.body.ends_with(b"data: [DONE]\n\n"), "the stream is whole");
                 times.push(time(&sample));

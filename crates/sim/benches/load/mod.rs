@@ -23,7 +23,7 @@ pub(crate) struct Server {
 /// The times of one request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sample {
-    /// To the first piece of the body.
+    /// To the first piece of the body that holds a token.
     pub(crate) first: Duration,
     /// To its end.
     pub(crate) total: Duration,
@@ -62,17 +62,24 @@ impl Connection {
         let mut sample = Sample::default();
         let mut stream = response.into_body();
         while let Some(frame) = stream.frame().await {
-            if sample.body.is_empty() {
-                sample.first = start.elapsed();
-            }
             if let Ok(data) = frame.expect("the answer arrives whole").into_data() {
                 sample.body.extend_from_slice(&data);
+            }
+            // The chunk that only names the role is no token yet.
+            if sample.first.is_zero() && !role_only(&sample.body) {
+                sample.first = start.elapsed();
             }
         }
         sample.total = start.elapsed();
         assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&sample.body));
         sample
     }
+}
+
+/// Whether this is the beginning of a streamed chat answer that has no text yet.
+fn role_only(body: &[u8]) -> bool {
+    let has = |word: &str| body.windows(word.len()).any(|window| window == word.as_bytes());
+    has("\"role\"") && !has("\"content\":\"w")
 }
 
 /// The value below which this share of the samples lies.
@@ -176,22 +183,29 @@ pub(crate) fn inshore_bin() -> PathBuf {
     bin
 }
 
-/// Starts the daemon in a home of its own, with this config.
-pub(crate) fn start_inshore(config: &str) -> (Process, Server) {
+/// Starts the daemon in a home of its own, with this config and, by reference, this model.
+pub(crate) fn start_inshore(config: &str, model: Option<&Path>) -> (Process, Server) {
     let home = tempfile::tempdir().expect("a temporary folder");
     let addr = free_addr();
-    let file = home.path().join("bench.toml");
     let config =
         format!("[server]\nlisten = \"{addr}\"\nunix_socket = \"off\"\n[store]\nkey = \"file\"\n{config}");
-    std::fs::write(&file, config).expect("the config can be written");
-    let mut command = Command::new(inshore_bin());
-    command
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("INSHORE_HOME", home.path())
-        .env("SIM_KEY", "sk-sim");
-    command.args(["serve", "--config"]).arg(&file).stderr(Stdio::null());
-    let mut process = Process::start(&mut command, addr, Some("/readyz"));
+    std::fs::write(home.path().join("config.toml"), config).expect("the config can be written");
+    let inshore = || {
+        let mut command = Command::new(inshore_bin());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("INSHORE_HOME", home.path())
+            .env("SIM_KEY", "sk-sim");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    if let Some(model) = model {
+        let status =
+            inshore().args(["model", "import"]).arg(model).status().expect("the model can be imported");
+        assert!(status.success(), "importing {} failed", model.display());
+    }
+    let mut process = Process::start(inshore().arg("serve"), addr, Some("/readyz"));
     let token = find_token(home.path());
     process.home = Some(home);
     (process, Server { addr, token: Some(token) })
