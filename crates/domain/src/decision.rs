@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::cap::{Claim, Shown};
 use crate::facts::Sensitivity;
+use crate::money::Money;
 use crate::target::{Capability, TargetId};
 
 /// How the steps of a Decision are run.
@@ -56,6 +58,30 @@ pub struct Verdict {
     pub target: TargetId,
     /// `Ok`: permitted and able, with its place among the steps (0 first). `Err`: excluded.
     pub outcome: Result<usize, Exclusion>,
+    /// Ids of the policies that permitted or forbade it; empty where none was needed.
+    pub policies: Vec<String>,
+    /// What the request is expected to take there, where that can be told.
+    pub estimate: Option<Estimate>,
+}
+
+impl Verdict {
+    /// A verdict that no policy was needed for, without an estimate.
+    pub fn new(target: TargetId, outcome: Result<usize, Exclusion>) -> Self {
+        Self { target, outcome, policies: Vec::new(), estimate: None }
+    }
+}
+
+/// What a request is expected to take at a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    /// What it will cost, usually.
+    pub cost: Money,
+    /// What it can cost at most: what is set aside for it.
+    pub cost_at_most: Money,
+    /// Median time to first token so far.
+    pub first_token: Option<Duration>,
+    /// How good the answer is expected to be, 0 to 100.
+    pub quality: Option<u8>,
 }
 
 /// Why a target is out.
@@ -92,6 +118,29 @@ pub enum Exclusion {
     },
     /// It has no price, and the config does not say that it is free.
     NoPrice,
+    /// The policies forbid it, or none of them permits it.
+    Forbidden {
+        /// What the policies that forbid it say of themselves; empty where none permits it.
+        reasons: Vec<String>,
+    },
+    /// A cap has no room for it.
+    OverCap {
+        /// Which.
+        claim: Box<Claim>,
+        /// What is left of it.
+        left: u64,
+        /// What the call needs at worst.
+        wanted: u64,
+    },
+    /// There is no network.
+    Offline,
+    /// Its answers are not good enough for this feature.
+    BelowQuality {
+        /// What is expected of it.
+        expected: u8,
+        /// What the feature needs.
+        floor: u8,
+    },
 }
 
 impl Exclusion {
@@ -106,6 +155,10 @@ impl Exclusion {
             Self::Down => "down",
             Self::TooSlow { .. } => "too_slow",
             Self::NoPrice => "no_price",
+            Self::Forbidden { .. } => "forbidden",
+            Self::OverCap { .. } => "over_cap",
+            Self::Offline => "offline",
+            Self::BelowQuality { .. } => "below_quality",
         }
     }
 }
@@ -132,6 +185,17 @@ impl fmt::Display for Exclusion {
                 )
             }
             Self::NoPrice => f.write_str("it has no price and is not declared free"),
+            Self::Forbidden { reasons } if reasons.is_empty() => f.write_str("no policy permits it"),
+            Self::Forbidden { reasons } => write!(f, "forbidden: {}", reasons.join("; ")),
+            Self::OverCap { claim, left, wanted } => {
+                let shown = |amount| Shown { measure: claim.measure, amount };
+                let (left, wanted) = (shown(*left), shown(*wanted));
+                write!(f, "the cap `{}` has {left} left and the request may need {wanted}", claim.cap)
+            }
+            Self::Offline => f.write_str("there is no network"),
+            Self::BelowQuality { expected, floor } => {
+                write!(f, "its quality is {expected} and this feature needs {floor}")
+            }
         }
     }
 }

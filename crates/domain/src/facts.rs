@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::request::Profile;
+use crate::cap::Claim;
+use crate::request::{Principal, Profile};
 use crate::target::{Capabilities, TargetId};
 
 /// How much harm it would do if the text became known. Ordered: later is worse.
@@ -85,22 +86,66 @@ pub struct Facts {
     pub model: String,
     /// The app's name for what the request is for.
     pub feature: Option<String>,
+    /// On whose account it runs.
+    pub principal: Principal,
+    /// The groups that the config puts the user into.
+    pub groups: Vec<String>,
     /// How soon it is needed.
     pub profile: Profile,
     /// The worst of what was found and what the caller said.
     pub sensitivity: Sensitivity,
     /// What was found.
     pub findings: Vec<Finding>,
-    /// An upper estimate of the prompt's tokens.
+    /// A low estimate of the prompt's tokens: only what is clearly too long is left out by it.
     pub prompt_tokens: u32,
-    /// Most tokens the answer may have; `None` when the caller set no limit.
+    /// The prompt has no more tokens than this, whatever the tokenizer: what money is set aside for.
+    pub prompt_tokens_at_most: u32,
+    /// Most tokens one answer may have; `None` when the caller set no limit.
     pub max_output_tokens: Option<u32>,
+    /// How many answers are asked for, over all prompts.
+    pub answers: u32,
     /// What a target must be able to do.
     pub needs: Capabilities,
     /// The time to first token the caller can live with.
     pub latency_budget: Option<Duration>,
+    /// The quality that the feature needs, 0 to 100.
+    pub quality_floor: Option<u8>,
     /// Targets that are not to be expected to answer now; any target not listed is up.
     pub down: Vec<TargetId>,
     /// Median time to first token measured for a target, where there are measurements.
     pub first_token: Vec<(TargetId, Duration)>,
+    /// What is left of the caps that cover the request, for each target that a cap covers.
+    pub headroom: Vec<Headroom>,
+    /// The state of this machine.
+    pub device: DeviceState,
+}
+
+/// What is left of a cap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Headroom {
+    /// The calls it is about: those to this target.
+    pub target: TargetId,
+    /// The cap, and which of its counters.
+    pub claim: Claim,
+    /// What is neither settled nor reserved.
+    pub left: u64,
+}
+
+/// The state of this machine, as far as it can be told. `None`: it cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceState {
+    /// There is no network to anywhere else.
+    pub offline: bool,
+    /// The network is paid by the byte, or slow.
+    pub metered: Option<bool>,
+    /// It runs on its battery.
+    pub on_battery: Option<bool>,
+    /// Charge of the battery in percent.
+    pub battery_percent: Option<u8>,
+    /// It is throttled for heat, or about to be.
+    pub hot: Option<bool>,
+    /// Share of memory that is available, in percent.
+    pub memory_available_percent: Option<u8>,
+    /// Requests that wait for a device model or are in work there.
+    pub queue_depth: u32,
 }

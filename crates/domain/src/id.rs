@@ -102,6 +102,10 @@ id!(
     /// Names one receipt; every answer carries it.
     ReceiptId, "rcpt_", "a receipt"
 );
+id!(
+    /// Names what is set aside for one outbound call.
+    ReservationId, "rsv_", "a reservation"
+);
 
 /// A W3C trace id (Trace Context, section 3.2.2.3): 16 bytes, never all zero, shown as 32 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,10 +6,11 @@
 //!
 //! Layout: [`request`] what an app asked; [`facts`] what inspection found; [`target`] where work can run;
 //! [`decision`] where it will run and why; [`event`] what an answer is made of; [`receipt`] what happened;
-//! [`backend`] the traits that run work; [`money`], [`id`], [`time`] the small words below them.
+//! [`cap`] what may be spent; [`backend`] the traits that run work; [`money`], [`id`], [`time`] the small words below them.
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod cap;
 pub mod decision;
 pub mod event;
 pub mod facts;
@@ -23,10 +24,11 @@ pub mod time;
 pub use backend::{
     Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, Embeddings, EventStream,
 };
-pub use decision::{Decision, Exclusion, Step, Strategy, Verdict};
+pub use cap::{Amounts, Cap, Claim, Closing, Covers, Measure, OverCap, Reservation, Window};
+pub use decision::{Decision, Estimate, Exclusion, Step, Strategy, Verdict};
 pub use event::{Delta, Event, FinishReason, TokenLogprob, Usage};
-pub use facts::{Facts, Finding, Health, Sensitivity};
-pub use id::{ReceiptId, RequestId, TraceId};
+pub use facts::{DeviceState, Facts, Finding, Headroom, Health, Sensitivity};
+pub use id::{ReceiptId, RequestId, ReservationId, TraceId};
 pub use money::{Currency, Money};
 pub use receipt::{EgressLog, EgressRecord, Outcome, Receipt, Timings};
 pub use request::{Hints, Principal, Profile, Request, Task};

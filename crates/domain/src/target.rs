@@ -176,8 +176,29 @@ pub struct Price {
     pub input: u64,
     /// Prompt tokens that the provider had cached.
     pub cached_input: u64,
+    /// Prompt tokens that the provider writes into its cache.
+    pub cache_write: u64,
     /// Answer tokens.
     pub output: u64,
+    /// Prompt and answer tokens of the provider's batch API, where it has one.
+    pub batch: Option<(u64, u64)>,
+    /// The day on which the price was looked up, as year, month and day; `None` where the config says the price.
+    pub as_of: Option<(u16, u8, u8)>,
+}
+
+impl Price {
+    /// Costs nothing, and is meant to.
+    pub const FREE: Price = Price::flat(Currency::USD, 0, 0);
+
+    /// The same for all prompt tokens, cached or not, and no batch API.
+    pub const fn flat(currency: Currency, input: u64, output: u64) -> Self {
+        Self { currency, input, cached_input: input, cache_write: input, output, batch: None, as_of: None }
+    }
+
+    /// The dearest that a prompt token can be.
+    pub fn dearest_input(&self) -> u64 {
+        self.input.max(self.cached_input).max(self.cache_write)
+    }
 }
 
 /// A model at a place.
@@ -193,6 +214,8 @@ pub struct Target {
     pub aliases: Vec<String>,
     /// Host and port that a call contacts, for receipts; `None` on the device.
     pub destination: Option<String>,
+    /// Where in the world the work is done (`eu`, `us-east`), as the config says; `None` where it does not.
+    pub region: Option<String>,
     /// Prompt and answer together fit in this many tokens.
     pub context_window: u32,
     /// Most tokens in one answer, where the target has such a limit.
@@ -204,4 +227,6 @@ pub struct Target {
     /// The most sensitive text this target may see. `None`: the config does not permit this target at all.
     /// The device may always see everything.
     pub permitted_up_to: Option<Sensitivity>,
+    /// How good its answers are, 0 to 100, as the config or this installation's measurements say; `None`: unknown.
+    pub quality: Option<u8>,
 }

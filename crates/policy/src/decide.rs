@@ -64,7 +64,7 @@ pub fn decide(facts: &Facts, rules: &Rules, targets: &[Arc<Target>]) -> Decision
                 Ok(0)
             }
         };
-        verdicts.push(Verdict { target: target.id.clone(), outcome });
+        verdicts.push(Verdict::new(target.id.clone(), outcome));
     }
     // A stable sort keeps the given order among equals.
     permitted.sort_by(|a, b| prefer(facts, rules, a, b));

@@ -3,7 +3,7 @@
 use inshore_domain::request::{
     Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice,
 };
-use inshore_domain::{Capabilities, Capability, Facts, Request, Sensitivity, Task};
+use inshore_domain::{Capabilities, Capability, DeviceState, Facts, Request, Sensitivity, Task};
 
 /// Bytes of prompt for one token. English averages about 4 and other scripts 2 to 3; this estimate is only used to leave
 /// out targets that are clearly too small, the target itself counts exactly. So it errs towards few tokens.
@@ -16,16 +16,23 @@ pub fn inspect(request: &Request) -> Facts {
     Facts {
         model: request.model.clone(),
         feature: request.hints.feature.clone(),
+        principal: request.principal.clone(),
+        groups: Vec::new(),
         profile: request.hints.profile,
         // A hint can raise what inspection found, never lower it; text that nobody has judged counts as internal.
         sensitivity: request.hints.sensitivity.unwrap_or_default().max(Sensitivity::default()),
         findings: Vec::new(),
         prompt_tokens: estimate_prompt_tokens(&request.task),
+        prompt_tokens_at_most: prompt_tokens_at_most(&request.task),
         max_output_tokens: request.task.sampling().and_then(|sampling| sampling.max_tokens),
+        answers: answers(&request.task),
         needs: needs(&request.task),
         latency_budget: request.hints.latency_budget,
+        quality_floor: None,
         down: Vec::new(),
         first_token: Vec::new(),
+        headroom: Vec::new(),
+        device: DeviceState::default(),
     }
 }
 
@@ -111,6 +118,70 @@ pub fn estimate_prompt_tokens(task: &Task) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
+/// How many answers are asked for, over all prompts.
+fn answers(task: &Task) -> u32 {
+    let prompts = match task {
+        Task::Completion(completion) => u32::try_from(completion.prompts.len()).unwrap_or(u32::MAX),
+        Task::Chat(_) | Task::Embedding(_) => 1,
+    };
+    let each = task.sampling().map_or(1, |sampling| sampling.n.max(1));
+    prompts.max(1).saturating_mul(each)
+}
+
+/// No tokenizer in use makes more tokens of a text than it has bytes (byte-level BPE and SentencePiece with byte fallback
+/// alike), so the bytes, and an allowance for what a provider puts around them, are an upper bound of the prompt's tokens.
+pub fn prompt_tokens_at_most(task: &Task) -> u32 {
+    /// System texts that providers add by themselves: Anthropic's for tools has up to 530 tokens.
+    const ADDED: usize = 1024;
+    let prompts = |prompts: &[PromptText]| {
+        let bytes = |prompt: &PromptText| match prompt {
+            PromptText::Text(text) => text.len(),
+            PromptText::Tokens(tokens) => tokens.len(),
+        };
+        prompts.iter().map(|prompt| bytes(prompt).saturating_add(MARKUP)).fold(0, usize::saturating_add)
+    };
+    let tokens = match task {
+        Task::Chat(chat) => chat_bytes(chat),
+        Task::Completion(completion) => {
+            let suffix = completion.suffix.as_deref().map_or(0, str::len);
+            prompts(&completion.prompts).saturating_add(suffix)
+        }
+        Task::Embedding(embedding) => prompts(&embedding.inputs),
+    };
+    u32::try_from(tokens.saturating_add(ADDED)).unwrap_or(u32::MAX)
+}
+
+/// Tokens of markup around one message, call, tool or prompt: templates in use need under a dozen.
+const MARKUP: usize = 32;
+/// The most that a picture is known to count for: 2833 + 6 × 5667 for OpenAI's mini models at high detail.
+const IMAGE: usize = 40_000;
+
+fn chat_bytes(chat: &Chat) -> usize {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.len(),
+        Part::Image { .. } => IMAGE,
+    };
+    let mut bytes = 0_usize;
+    for message in &chat.messages {
+        let content = message.content.iter().map(part).fold(0, usize::saturating_add);
+        let calls = message.tool_calls.iter().map(|call| {
+            MARKUP.saturating_add(call.arguments.len()).saturating_add(call.name.len() + call.id.len())
+        });
+        let name = message.name.as_deref().map_or(0, str::len);
+        bytes = bytes.saturating_add(content).saturating_add(calls.fold(0, usize::saturating_add));
+        bytes = bytes.saturating_add(MARKUP + name);
+    }
+    for tool in &chat.tools {
+        let parameters = tool.parameters.as_ref().map_or(0, |schema| schema.0.len());
+        let description = tool.description.as_deref().map_or(0, str::len);
+        bytes = bytes.saturating_add(parameters).saturating_add(description + tool.name.len() + MARKUP);
+    }
+    if let OutputFormat::JsonSchema { name, schema } = &chat.output {
+        bytes = bytes.saturating_add(schema.0.len()).saturating_add(name.len() + MARKUP);
+    }
+    bytes
+}
+
 fn chat_tokens(chat: &Chat) -> usize {
     let messages: usize = chat
         .messages
@@ -192,6 +263,30 @@ mod tests {
         };
         let expected = ["completion", "infill", "grammar", "token-prompts"];
         assert_eq!(words(needs(&Task::Completion(infill))), expected);
+    }
+
+    #[test]
+    fn the_bound_counts_everything_that_is_sent() {
+        let completion = Completion {
+            prompts: vec![PromptText::Text("a".repeat(50)), PromptText::Tokens(vec![0; 30])],
+            suffix: Some("b".repeat(10)),
+            sampling: Sampling { n: 3, ..Sampling::default() },
+            ..Completion::default()
+        };
+        let task = Task::Completion(completion);
+        assert_eq!(prompt_tokens_at_most(&task), 1024 + 50 + 30 + 10 + 2 * 32);
+        assert_eq!(answers(&task), 6);
+
+        let tool = Tool {
+            name: "f".into(),
+            description: Some("does it".into()),
+            parameters: Some(inshore_domain::request::Json("{}".into())),
+            strict: false,
+        };
+        let mut message = Message::text(Role::User, "é");
+        message.content.push(Part::Image { url: "data:image/png;base64,".to_owned() + &"A".repeat(1 << 20) });
+        let chat = Chat { messages: vec![message], tools: vec![tool], ..Chat::default() };
+        assert_eq!(prompt_tokens_at_most(&Task::Chat(chat)), 1024 + 2 + 40_000 + 32 + 2 + 7 + 1 + 32);
     }
 
     #[test]

@@ -265,6 +265,8 @@ mod tests {
             capabilities: Capabilities::NONE,
             price: None,
             permitted_up_to: None,
+            region: None,
+            quality: None,
         });
         let explain = || -> crate::openai::response::Explain {
             Box::new(|_| BackendError::new(BackendErrorKind::Failed, "it says so"))

@@ -21,7 +21,7 @@ const CALLERS: u64 = 64;
 
 fn receipt(number: u128) -> Receipt {
     let target = TargetId("device/inshore-default".into());
-    let other = |name: &str| Verdict { target: TargetId(name.into()), outcome: Err(Exclusion::NotPermitted) };
+    let other = |name: &str| Verdict::new(TargetId(name.into()), Err(Exclusion::NotPermitted));
     Receipt {
         // As real ids do: time above, randomness below.
         id: ReceiptId::new(
@@ -43,7 +43,7 @@ fn receipt(number: u128) -> Receipt {
         strategy: Strategy::Fallback,
         sensitivity: Sensitivity::Internal,
         verdicts: vec![
-            Verdict { target, outcome: Ok(0) },
+            Verdict::new(target, Ok(0)),
             other("edge/workstation"),
             other("openai/gpt-5-mini"),
             other("anthropic/claude-haiku"),

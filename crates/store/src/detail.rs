@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use inshore_domain::{Capability, EgressRecord, Exclusion, Receipt, Sensitivity, TargetId, Verdict};
+use inshore_domain::{
+    Capability, Claim, EgressRecord, Exclusion, Measure, Receipt, Sensitivity, TargetId, Timestamp, Verdict, Window,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::clamp;
@@ -25,6 +27,7 @@ struct DetailRow {
 struct VerdictRow {
     target: String,
     outcome: Result<u64, ExclusionRow>,
+    policies: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,6 +40,22 @@ enum ExclusionRow {
     Down,
     TooSlow { expected_micros: u64, budget_micros: u64 },
     NoPrice,
+    Forbidden(Vec<String>),
+    OverCap { claim: ClaimRow, left: u64, wanted: u64 },
+    Offline,
+    BelowQuality { expected: u8, floor: u8 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClaimRow {
+    cap: String,
+    subject: String,
+    measure: String,
+    window: String,
+    since: u64,
+    renews: Option<u64>,
+    limit: u64,
+    warn_at: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +121,8 @@ fn verdict_to_row(verdict: &Verdict) -> VerdictRow {
         Ok(place) => Ok(*place as u64),
         Err(exclusion) => Err(exclusion_to_row(exclusion)),
     };
-    VerdictRow { target: clamp(&verdict.target.0).to_owned(), outcome }
+    let policies = verdict.policies.iter().map(|id| clamp(id).to_owned()).collect();
+    VerdictRow { target: clamp(&verdict.target.0).to_owned(), outcome, policies }
 }
 
 fn verdict_from_row(row: VerdictRow) -> Result<Verdict, BadDetail> {
@@ -110,7 +130,8 @@ fn verdict_from_row(row: VerdictRow) -> Result<Verdict, BadDetail> {
         Ok(place) => Ok(usize::try_from(place).unwrap_or(usize::MAX)),
         Err(exclusion) => Err(exclusion_from_row(exclusion)?),
     };
-    Ok(Verdict { target: TargetId(row.target), outcome })
+    // What the request was expected to take is not kept: the receipt says what it took.
+    Ok(Verdict { target: TargetId(row.target), outcome, policies: row.policies, estimate: None })
 }
 
 fn exclusion_to_row(exclusion: &Exclusion) -> ExclusionRow {
@@ -131,7 +152,45 @@ fn exclusion_to_row(exclusion: &Exclusion) -> ExclusionRow {
             budget_micros: inshore_domain::time::micros(*budget),
         },
         Exclusion::NoPrice => ExclusionRow::NoPrice,
+        Exclusion::Forbidden { reasons } => {
+            ExclusionRow::Forbidden(reasons.iter().map(|reason| clamp(reason).to_owned()).collect())
+        }
+        Exclusion::OverCap { claim, left, wanted } => {
+            ExclusionRow::OverCap { claim: claim_to_row(claim), left: *left, wanted: *wanted }
+        }
+        Exclusion::Offline => ExclusionRow::Offline,
+        Exclusion::BelowQuality { expected, floor } => {
+            ExclusionRow::BelowQuality { expected: *expected, floor: *floor }
+        }
     }
+}
+
+fn claim_to_row(claim: &Claim) -> ClaimRow {
+    ClaimRow {
+        cap: clamp(&claim.cap).to_owned(),
+        subject: clamp(&claim.subject).to_owned(),
+        measure: claim.measure.as_str().to_owned(),
+        window: claim.window.as_str().to_owned(),
+        since: claim.since.unix_millis(),
+        renews: claim.renews.map(Timestamp::unix_millis),
+        limit: claim.limit,
+        warn_at: claim.warn_at,
+    }
+}
+
+fn claim_from_row(row: ClaimRow) -> Result<Claim, BadDetail> {
+    let measure = Measure::ALL.into_iter().find(|measure| measure.as_str() == row.measure);
+    let window = Window::ALL.into_iter().find(|window| window.as_str() == row.window);
+    Ok(Claim {
+        measure: measure.ok_or(BadDetail::Word(row.measure))?,
+        window: window.ok_or(BadDetail::Word(row.window))?,
+        cap: row.cap,
+        subject: row.subject,
+        since: Timestamp::from_unix_millis(row.since),
+        renews: row.renews.map(Timestamp::from_unix_millis),
+        limit: row.limit,
+        warn_at: row.warn_at,
+    })
 }
 
 fn exclusion_from_row(row: ExclusionRow) -> Result<Exclusion, BadDetail> {
@@ -149,6 +208,12 @@ fn exclusion_from_row(row: ExclusionRow) -> Result<Exclusion, BadDetail> {
             budget: Duration::from_micros(budget_micros),
         },
         ExclusionRow::NoPrice => Exclusion::NoPrice,
+        ExclusionRow::Forbidden(reasons) => Exclusion::Forbidden { reasons },
+        ExclusionRow::OverCap { claim, left, wanted } => {
+            Exclusion::OverCap { claim: Box::new(claim_from_row(claim)?), left, wanted }
+        }
+        ExclusionRow::Offline => Exclusion::Offline,
+        ExclusionRow::BelowQuality { expected, floor } => Exclusion::BelowQuality { expected, floor },
     })
 }
 
@@ -184,7 +249,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn detail() -> Detail {
-        let verdict = |target: &str, outcome| Verdict { target: TargetId(target.into()), outcome };
+        let verdict = |target: &str, outcome| Verdict::new(TargetId(target.into()), outcome);
+        let claim = Claim {
+            cap: "daily".into(),
+            subject: "ada".into(),
+            measure: Measure::Money,
+            window: Window::Day,
+            since: Timestamp::from_unix_millis(1_700_000_000_000),
+            renews: Some(Timestamp::from_unix_millis(1_700_086_400_000)),
+            limit: 1_000_000,
+            warn_at: None,
+        };
         let (found, permitted) = (Sensitivity::Restricted, Sensitivity::Internal);
         Detail {
             verdicts: vec![
@@ -203,6 +278,13 @@ mod tests {
                     }),
                 ),
                 verdict("i", Err(Exclusion::NoPrice)),
+                Verdict {
+                    policies: vec!["no-cloud".into()],
+                    ..verdict("j", Err(Exclusion::Forbidden { reasons: vec!["not at night".into()] }))
+                },
+                verdict("k", Err(Exclusion::OverCap { claim: Box::new(claim), left: 5, wanted: 7 })),
+                verdict("l", Err(Exclusion::Offline)),
+                verdict("m", Err(Exclusion::BelowQuality { expected: 40, floor: 70 })),
             ],
             failed_steps: vec![(TargetId("a".into()), "no answer".into())],
             egress: vec![EgressRecord {
@@ -242,7 +324,11 @@ mod tests {
     fn unknown_versions_and_words_are_named() {
         assert!(matches!(decode(&[]), Err(BadDetail::Empty)));
         assert!(matches!(decode(&[9, 0, 0, 0]), Err(BadDetail::Version(9))));
-        let row = VerdictRow { target: "a".into(), outcome: Err(ExclusionRow::Incapable("flying".into())) };
+        let row = VerdictRow {
+            target: "a".into(),
+            outcome: Err(ExclusionRow::Incapable("flying".into())),
+            policies: Vec::new(),
+        };
         assert!(matches!(verdict_from_row(row), Err(BadDetail::Word(word)) if word == "flying"));
     }
 

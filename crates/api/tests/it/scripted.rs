@@ -147,6 +147,8 @@ pub(crate) fn target(id: &str, tier: Tier, capabilities: Capabilities) -> Target
         capabilities,
         price: None,
         permitted_up_to: (tier != Tier::Device).then_some(Sensitivity::Internal),
+        region: None,
+        quality: None,
     }
 }
 

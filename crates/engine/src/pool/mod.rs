@@ -438,5 +438,7 @@ fn target(model: &DeviceModel, context: u32, capabilities: Capabilities) -> Targ
         capabilities,
         price: None,
         permitted_up_to: Some(Sensitivity::Restricted),
+        region: None,
+        quality: None,
     }
 }

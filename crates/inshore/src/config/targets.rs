@@ -199,7 +199,7 @@ fn price(reader: &mut Reader<'_>) -> Option<Price> {
             reader.wrong("free", "this target has a price and is declared free".to_owned(), None);
             None
         }
-        (true, None) => Some(Price { currency: Currency::USD, input: 0, cached_input: 0, output: 0 }),
+        (true, None) => Some(Price::FREE),
         (false, price) => price.flatten(),
     }
 }
@@ -223,7 +223,7 @@ fn price_table(reader: &mut Reader<'_>, path: &str) -> Option<Price> {
     let cached = if table.contains_key("cached_input") { amount("cached_input") } else { amount("input") };
     match (currency, amount("input"), cached, amount("output")) {
         (Some(currency), Some(input), Some(cached_input), Some(output)) => {
-            Some(Price { currency, input, cached_input, output })
+            Some(Price { cached_input, ..Price::flat(currency, input, output) })
         }
         _ => {
             reader.wrong(

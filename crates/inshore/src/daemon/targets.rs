@@ -88,6 +88,8 @@ fn target(remote: &RemoteTarget, authority: &str) -> Target {
         capabilities: remote.capabilities,
         price: remote.price,
         permitted_up_to: remote.permitted_up_to,
+        region: None,
+        quality: None,
     }
 }
 

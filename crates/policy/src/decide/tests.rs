@@ -1,5 +1,5 @@
 use super::*;
-use inshore_domain::{Capabilities, Currency, Price, Profile};
+use inshore_domain::{Capabilities, Currency, DeviceState, Price, Principal, Profile};
 use proptest::prelude::*;
 
 fn chat() -> Capabilities {
@@ -17,13 +17,10 @@ fn target(id: &str, tier: Tier) -> Target {
         context_window: 8192,
         max_output: None,
         capabilities: chat(),
-        price: remote.then_some(Price {
-            currency: Currency::USD,
-            input: 1_000_000,
-            cached_input: 0,
-            output: 2_000_000,
-        }),
+        price: remote.then_some(Price::flat(Currency::USD, 1_000_000, 2_000_000)),
         permitted_up_to: remote.then_some(Sensitivity::Internal),
+        region: None,
+        quality: None,
     }
 }
 
@@ -31,15 +28,22 @@ fn facts(model: &str) -> Facts {
     Facts {
         model: model.into(),
         feature: None,
+        principal: Principal::default(),
+        groups: Vec::new(),
         profile: Profile::Realtime,
         sensitivity: Sensitivity::Internal,
         findings: Vec::new(),
         prompt_tokens: 100,
+        prompt_tokens_at_most: 500,
         max_output_tokens: None,
+        answers: 1,
         needs: chat(),
         latency_budget: None,
+        quality_floor: None,
         down: Vec::new(),
         first_token: Vec::new(),
+        headroom: Vec::new(),
+        device: DeviceState::default(),
     }
 }
 
@@ -114,7 +118,7 @@ fn a_missed_latency_budget_moves_a_target_back_but_not_out() {
 fn within_a_tier_the_default_then_the_cheaper_then_the_faster_comes_first() {
     let mut dear = target("cloud/dear", Tier::Cloud);
     dear.price =
-        Some(Price { currency: Currency::USD, input: 9_000_000, cached_input: 0, output: 9_000_000 });
+        Some(Price::flat(Currency::USD, 9_000_000, 9_000_000));
     check(&facts("cloud"), &[dear, target("cloud/cheap", Tier::Cloud)], "cloud/cheap > cloud/dear |");
 
     let devices: Vec<Arc<Target>> =
@@ -135,12 +139,7 @@ fn any_target() -> impl Strategy2<Value = Target> {
             let mut target = target("x/y", tier);
             target.permitted_up_to = permitted;
             target.capabilities = if can { chat() } else { Capabilities::NONE };
-            target.price = priced.then_some(Price {
-                currency: Currency::USD,
-                input: amount,
-                cached_input: 0,
-                output: amount,
-            });
+            target.price = priced.then_some(Price::flat(Currency::USD, amount, amount));
             target.context_window = window;
             target
         },

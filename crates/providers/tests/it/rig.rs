@@ -47,6 +47,8 @@ pub(crate) fn target(model: &str, capabilities: &[Capability]) -> Target {
         capabilities: all,
         price: None,
         permitted_up_to: None,
+        region: None,
+        quality: None,
     }
 }
 

@@ -49,7 +49,7 @@ fn exclusion() -> impl Strategy<Value = Exclusion> {
 
 fn verdict() -> impl Strategy<Value = Verdict> {
     let outcome = prop_oneof![any::<usize>().prop_map(Ok), exclusion().prop_map(Err)];
-    (target(), outcome).prop_map(|(target, outcome)| Verdict { target, outcome })
+    (target(), outcome).prop_map(|(target, outcome)| Verdict::new(target, outcome))
 }
 
 fn egress() -> impl Strategy<Value = EgressRecord> {

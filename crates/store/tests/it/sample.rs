@@ -39,8 +39,8 @@ pub(crate) fn receipt(number: u128) -> Receipt {
         strategy: Strategy::Fallback,
         sensitivity: Sensitivity::Internal,
         verdicts: vec![
-            Verdict { target: target.clone(), outcome: Ok(0) },
-            Verdict { target: TargetId("openai/gpt-5-mini".into()), outcome: Err(Exclusion::NotPermitted) },
+            Verdict::new(target.clone(), Ok(0)),
+            Verdict::new(TargetId("openai/gpt-5-mini".into()), Err(Exclusion::NotPermitted)),
         ],
         failed_steps: Vec::new(),
         usage: Usage {
