@@ -138,8 +138,7 @@ mod tests {
 
     #[test]
     fn cached_tokens_have_their_own_price_and_fractions_round_up() {
-        let price =
-            Price { cached_input: 200_000, ..Price::flat(Currency::USD, 2_000_000, 8_000_000) };
+        let price = Price { cached_input: 200_000, ..Price::flat(Currency::USD, 2_000_000, 8_000_000) };
         let usage = Usage { prompt_tokens: 1_000, cached_tokens: 600, output_tokens: 50, ..Usage::default() };
         assert_eq!(cost(&price, &usage).micros, 800 + 120 + 400);
         let one = Usage { prompt_tokens: 1, cached_tokens: 1, ..Usage::default() };

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use inshore_domain::{
-    Capability, Claim, EgressRecord, Exclusion, Measure, Receipt, Sensitivity, TargetId, Timestamp, Verdict, Window,
+    Capability, Claim, EgressRecord, Exclusion, Measure, Receipt, Sensitivity, TargetId, Timestamp, Verdict,
+    Window,
 };
 use serde::{Deserialize, Serialize};
 

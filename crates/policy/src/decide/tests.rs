@@ -117,8 +117,7 @@ fn a_missed_latency_budget_moves_a_target_back_but_not_out() {
 #[test]
 fn within_a_tier_the_default_then_the_cheaper_then_the_faster_comes_first() {
     let mut dear = target("cloud/dear", Tier::Cloud);
-    dear.price =
-        Some(Price::flat(Currency::USD, 9_000_000, 9_000_000));
+    dear.price = Some(Price::flat(Currency::USD, 9_000_000, 9_000_000));
     check(&facts("cloud"), &[dear, target("cloud/cheap", Tier::Cloud)], "cloud/cheap > cloud/dear |");
 
     let devices: Vec<Arc<Target>> =

@@ -187,7 +187,8 @@ fn target(id: &str, tier: Tier) -> Target {
         context_window: 8192,
         max_output: None,
         capabilities: Capability::ALL.into_iter().collect(),
-        price: remote.then_some(Price { cached_input: 100_000, ..Price::flat(Currency::USD, 1_000_000, 4_000_000) }),
+        price: remote
+            .then_some(Price { cached_input: 100_000, ..Price::flat(Currency::USD, 1_000_000, 4_000_000) }),
         permitted_up_to: remote.then_some(Sensitivity::Internal),
         region: None,
         quality: None,
