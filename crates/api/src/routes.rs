@@ -24,6 +24,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/inshore/v1/status", get(native::status))
         .route("/inshore/v1/receipts", get(native::receipts))
         .route("/inshore/v1/receipts/{id}", get(native::receipt))
+        .route("/inshore/v1/decide", post(native::decide))
         .route("/inshore/v1/shutdown", post(native::shutdown))
         .route("/inshore/v1/models/refresh", post(native::refresh_models))
         .fallback(unknown)

@@ -36,6 +36,15 @@ pub(crate) async fn messages(
     settled(&caller, outcome)
 }
 
+/// What a body of `POST /v1/messages` asks for.
+pub(crate) fn asked(body: &[u8]) -> Result<Asked<'_>, Fault> {
+    let wire: MessagesRequest<'_> = json::parse(body)?;
+    let stream = wire.stream.unwrap_or(false);
+    let (user, metadata) = (wire.end_user()?, wire.metadata);
+    let (model, chat) = wire.chat()?;
+    Ok(Asked { model, task: Task::Chat(chat), stream, dialect: Dialect::AnthropicMessages, metadata, user })
+}
+
 async fn answer_messages(
     app: &Arc<App>,
     caller: &Caller,
@@ -43,19 +52,9 @@ async fn answer_messages(
     body: Body,
 ) -> Result<Response, Fault> {
     let received = body::read(app, headers, body).await?;
-    let wire: MessagesRequest<'_> = json::parse(&received.bytes)?;
-    let streamed = wire.stream.unwrap_or(false);
-    let (user, metadata) = (wire.end_user()?, wire.metadata);
-    let (model, chat) = wire.chat()?;
-    let stops = chat.sampling.stop.clone();
-    let asked = Asked {
-        model,
-        task: Task::Chat(chat),
-        stream: streamed,
-        dialect: Dialect::AnthropicMessages,
-        metadata,
-        user,
-    };
+    let asked = asked(&received.bytes)?;
+    let streamed = asked.stream;
+    let stops = asked.task.sampling().map(|sampling| sampling.stop.clone()).unwrap_or_default();
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let answer = app.parts.runtime.run(request).await?;
     let stamp = answer::Stamp::new(caller, answer.model.clone(), stops);

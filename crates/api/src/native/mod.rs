@@ -2,17 +2,21 @@
 //!
 //! JSON in and out; errors are RFC 9457 problem details with `code` and `hint`. The same bearer token as everywhere.
 
+mod decision;
 mod receipt;
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
+use inshore_domain::request::Dialect;
 use inshore_domain::{Capability, Health, ReceiptId};
 use serde::Serialize;
 
-use crate::admit::Shared;
+use crate::admit::{Shared, admit};
 use crate::answer::plain;
+use crate::body;
 use crate::control::{Status, TargetStatus};
 use crate::fault::{Fault, json};
 use crate::gate::Caller;
@@ -149,6 +153,28 @@ fn limit(query: &str) -> Result<u32, Fault> {
             })?;
     }
     Ok(limit)
+}
+
+/// `POST /inshore/v1/decide?api=chat`: where a request would run now, and why, without running it. The body is that of the
+/// API named (`chat`, `completions`, `responses`, `embeddings`, `messages`); without a name it is told by its fields.
+pub(crate) async fn decide(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let decided = async {
+        let received = body::read(&app, &headers, body).await?;
+        let asked = match decision::dialect(query.as_deref().unwrap_or_default(), &received.bytes)? {
+            Dialect::AnthropicMessages => crate::anthropic::asked(&received.bytes),
+            dialect => crate::openai::asked(dialect, &received.bytes),
+        }?;
+        let request = admit(&app, &caller, &headers, asked, received.bytes.clone())?;
+        let (facts, decision) = app.parts.runtime.decide(&request);
+        Ok(plain(json(&decision::Wire::new(&facts, &decision))))
+    };
+    settled(&caller, decided.await)
 }
 
 /// `POST /inshore/v1/shutdown`

@@ -1,6 +1,6 @@
 //! A receipt as JSON. Amounts are integers in millionths of the currency, times in microseconds.
 
-use inshore_domain::{Outcome, Receipt, Verdict, time::micros};
+use inshore_domain::{Exclusion, Money, Outcome, Receipt, Verdict, time::micros};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ pub(super) struct Wire<'a> {
 }
 
 #[derive(Serialize)]
-struct WireVerdict<'a> {
+pub(super) struct WireVerdict<'a> {
     target: &'a str,
     /// Its place among the steps; absent when excluded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +40,20 @@ struct WireVerdict<'a> {
     excluded: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The policies that permitted or forbade it.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    policies: &'a [String],
+    /// What it is expected to take; only where nothing has run yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<WireEstimate>,
+}
+
+#[derive(Serialize)]
+struct WireEstimate {
+    cost: Cost,
+    cost_at_most: Cost,
+    first_token_us: Option<u64>,
+    quality: Option<u8>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +90,12 @@ struct WireEgress<'a> {
 struct Cost {
     micros: i64,
     currency: String,
+}
+
+impl From<Money> for Cost {
+    fn from(money: Money) -> Self {
+        Self { micros: money.micros, currency: money.currency.code().to_owned() }
+    }
 }
 
 #[derive(Serialize)]
@@ -119,7 +139,7 @@ impl<'a> From<&'a Receipt> for Wire<'a> {
             },
             bytes_out: receipt.bytes_out(),
             egress: receipt.egress.iter().map(egress).collect(),
-            cost: Cost { micros: receipt.cost.micros, currency: receipt.cost.currency.code().to_owned() },
+            cost: receipt.cost.into(),
             outcome: match &receipt.outcome {
                 Outcome::Answered => WireOutcome::Answered,
                 Outcome::Cancelled => WireOutcome::Cancelled,
@@ -148,16 +168,20 @@ fn usage(receipt: &Receipt) -> WireUsage {
     }
 }
 
-fn verdict(verdict: &Verdict) -> WireVerdict<'_> {
-    let target = &verdict.target.0;
-    match &verdict.outcome {
-        Ok(step) => WireVerdict { target, step: Some(*step), excluded: None, reason: None },
-        Err(exclusion) => WireVerdict {
-            target,
-            step: None,
-            excluded: Some(exclusion.code()),
-            reason: Some(exclusion.to_string()),
-        },
+pub(super) fn verdict(verdict: &Verdict) -> WireVerdict<'_> {
+    let exclusion = verdict.outcome.as_ref().err();
+    WireVerdict {
+        target: &verdict.target.0,
+        step: verdict.outcome.as_ref().ok().copied(),
+        excluded: exclusion.map(Exclusion::code),
+        reason: exclusion.map(ToString::to_string),
+        policies: &verdict.policies,
+        estimate: verdict.estimate.map(|estimate| WireEstimate {
+            cost: estimate.cost.into(),
+            cost_at_most: estimate.cost_at_most.into(),
+            first_token_us: estimate.first_token.map(micros),
+            quality: estimate.quality,
+        }),
     }
 }
 

@@ -51,6 +51,22 @@ pub(crate) async fn chat(
     settled(&caller, outcome)
 }
 
+fn asked_chat<'a>(wire: &mut chat::ChatRequest<'a>) -> Result<Asked<'a>, Fault> {
+    let task = Task::Chat(wire.chat()?);
+    Ok(Asked {
+        user: wire.end_user(),
+        model: std::mem::take(&mut wire.model),
+        task,
+        stream: wire.stream.unwrap_or(false),
+        dialect: Dialect::OpenAiChat,
+        metadata: wire.metadata,
+    })
+}
+
+fn wants_logprobs(task: &Task) -> bool {
+    task.sampling().is_some_and(|sampling| sampling.logprobs.is_some())
+}
+
 async fn answer_chat(
     app: &Arc<App>,
     caller: &Caller,
@@ -60,17 +76,8 @@ async fn answer_chat(
     let received = body::read(app, headers, body).await?;
     let mut wire: chat::ChatRequest<'_> = json::parse(&received.bytes)?;
     let include_usage = wire.include_usage()?;
-    let chat = wire.chat()?;
-    let with_logprobs = chat.sampling.logprobs.is_some();
-    let stream = wire.stream.unwrap_or(false);
-    let asked = Asked {
-        user: wire.end_user(),
-        model: wire.model,
-        task: Task::Chat(chat),
-        stream,
-        dialect: Dialect::OpenAiChat,
-        metadata: wire.metadata,
-    };
+    let asked = asked_chat(&mut wire)?;
+    let (stream, with_logprobs) = (asked.stream, wants_logprobs(&asked.task));
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let answer = app.parts.runtime.run(request).await?;
     let stamp = Stamp::new("chatcmpl-", caller, answer.model.clone(), &answer.target);
@@ -107,6 +114,18 @@ pub(crate) async fn completions(
     settled(&caller, outcome)
 }
 
+fn asked_completion<'a>(wire: &mut completions::CompletionRequest<'a>) -> Result<Asked<'a>, Fault> {
+    let task = Task::Completion(wire.completion()?);
+    Ok(Asked {
+        user: wire.end_user(),
+        model: std::mem::take(&mut wire.model),
+        task,
+        stream: wire.stream.unwrap_or(false),
+        dialect: Dialect::OpenAiCompletions,
+        metadata: wire.metadata,
+    })
+}
+
 async fn answer_completion(
     app: &Arc<App>,
     caller: &Caller,
@@ -116,17 +135,8 @@ async fn answer_completion(
     let received = body::read(app, headers, body).await?;
     let mut wire: completions::CompletionRequest<'_> = json::parse(&received.bytes)?;
     let include_usage = wire.include_usage()?;
-    let completion = wire.completion()?;
-    let with_logprobs = completion.sampling.logprobs.is_some();
-    let stream = wire.stream.unwrap_or(false);
-    let asked = Asked {
-        user: wire.end_user(),
-        model: wire.model,
-        task: Task::Completion(completion),
-        stream,
-        dialect: Dialect::OpenAiCompletions,
-        metadata: wire.metadata,
-    };
+    let asked = asked_completion(&mut wire)?;
+    let (stream, with_logprobs) = (asked.stream, wants_logprobs(&asked.task));
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let answer = app.parts.runtime.run(request).await?;
     let stamp = Stamp::new("cmpl-", caller, answer.model.clone(), &answer.target);
@@ -148,6 +158,18 @@ pub(crate) async fn responses(
     settled(&caller, outcome)
 }
 
+fn asked_response<'a>(wire: &mut responses::ResponseRequest<'a>) -> Result<Asked<'a>, Fault> {
+    let task = Task::Chat(wire.chat()?);
+    Ok(Asked {
+        user: wire.end_user(),
+        model: std::mem::take(&mut wire.model),
+        task,
+        stream: wire.stream.unwrap_or(false),
+        dialect: Dialect::OpenAiResponses,
+        metadata: wire.metadata,
+    })
+}
+
 async fn answer_response(
     app: &Arc<App>,
     caller: &Caller,
@@ -157,16 +179,8 @@ async fn answer_response(
     let received = body::read(app, headers, body).await?;
     let mut wire: responses::ResponseRequest<'_> = json::parse(&received.bytes)?;
     let echo = wire.echo();
-    let chat = wire.chat()?;
-    let stream = wire.stream.unwrap_or(false);
-    let asked = Asked {
-        user: wire.end_user(),
-        model: wire.model,
-        task: Task::Chat(chat),
-        stream,
-        dialect: Dialect::OpenAiResponses,
-        metadata: wire.metadata,
-    };
+    let asked = asked_response(&mut wire)?;
+    let stream = asked.stream;
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let answer = app.parts.runtime.run(request).await?;
     let stamp = Stamp::new("resp_", caller, answer.model.clone(), &answer.target);
@@ -188,6 +202,18 @@ pub(crate) async fn embeddings(
     settled(&caller, outcome)
 }
 
+fn asked_embedding(mut wire: embeddings::EmbeddingRequest<'_>) -> Result<Asked<'_>, Fault> {
+    let (model, user, metadata) = (std::mem::take(&mut wire.model), wire.user.take(), wire.metadata);
+    Ok(Asked {
+        model,
+        task: Task::Embedding(wire.embedding()?),
+        stream: false,
+        dialect: Dialect::OpenAiEmbeddings,
+        metadata,
+        user,
+    })
+}
+
 async fn answer_embeddings(
     app: &Arc<App>,
     caller: &Caller,
@@ -195,21 +221,23 @@ async fn answer_embeddings(
     body: Body,
 ) -> Result<Response, Fault> {
     let received = body::read(app, headers, body).await?;
-    let mut wire: embeddings::EmbeddingRequest<'_> = json::parse(&received.bytes)?;
+    let wire: embeddings::EmbeddingRequest<'_> = json::parse(&received.bytes)?;
     let encoding = wire.encoding();
-    let (model, user, metadata) = (std::mem::take(&mut wire.model), wire.user.take(), wire.metadata);
-    let asked = Asked {
-        model,
-        task: Task::Embedding(wire.embedding()?),
-        stream: false,
-        dialect: Dialect::OpenAiEmbeddings,
-        metadata,
-        user,
-    };
+    let asked = asked_embedding(wire)?;
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let embedded = app.parts.runtime.embed(request).await?;
     let body = embeddings::whole(&embedded.target.model, &embedded.vectors, embedded.usage, encoding);
     Ok(answer::whole(body, embedded.receipt, &embedded.target))
+}
+
+/// What a body asks for, whichever of the OpenAI APIs it is written for.
+pub(crate) fn asked(dialect: Dialect, body: &[u8]) -> Result<Asked<'_>, Fault> {
+    match dialect {
+        Dialect::OpenAiCompletions => asked_completion(&mut json::parse(body)?),
+        Dialect::OpenAiResponses => asked_response(&mut json::parse(body)?),
+        Dialect::OpenAiEmbeddings => asked_embedding(json::parse(body)?),
+        _ => asked_chat(&mut json::parse(body)?),
+    }
 }
 
 /// Whether a body would be admitted to `POST /v1/chat/completions`; the status and message where not.

@@ -53,3 +53,26 @@ async fn errors_are_problem_details() {
     settings().bind(|| assert_snapshot!("problems", shown));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_decision_is_shown_without_running_anything() {
+    let server = start(Box::new(|_| panic!("nothing is run"))).await;
+    let mut shown = String::new();
+    for (path, body) in [
+        ("/inshore/v1/decide", CHAT),
+        ("/inshore/v1/decide", r#"{"model":"none","prompt":"Dear"}"#),
+        (
+            "/inshore/v1/decide?api=messages",
+            r#"{"model":"auto","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#,
+        ),
+        ("/inshore/v1/decide?api=smtp", CHAT),
+        ("/inshore/v1/decide", r#"{"model":"tiny","messages":7}"#),
+    ] {
+        let reply = server.post(path, body).await;
+        let pretty = serde_json::to_string_pretty(&reply.json()).expect("JSON");
+        shown.push_str(&format!("{path} {body}\n{} {pretty}\n", reply.status));
+    }
+    settings().bind(|| assert_snapshot!("decide", shown));
+    assert!(server.store().receipts(1).await.expect("the store is open").is_empty());
+    server.stop().await;
+}

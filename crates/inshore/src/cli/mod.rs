@@ -6,6 +6,7 @@ mod chat;
 mod complete;
 mod completions;
 mod config;
+mod decide;
 mod doctor;
 mod model;
 mod receipt;
@@ -76,6 +77,8 @@ enum Command {
     Model(model::Args),
     /// Show what happened for an answer: where it ran, what left this machine, what it cost, and why
     Receipt(receipt::Args),
+    /// Show where a request would run now, and why, without running it
+    Decide(decide::Args),
     /// Show the running daemon, its targets and loaded models
     Status(status::Args),
     /// Look at this installation: hardware, sandbox, models, config, and what would be chosen
@@ -164,6 +167,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Complete(args) => complete::run(&context, &args),
         Command::Model(args) => model::run(&context, &args),
         Command::Receipt(args) => receipt::run(&context, &args),
+        Command::Decide(args) => decide::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),

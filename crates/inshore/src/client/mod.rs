@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use answer::{Answering, Piece};
-pub(crate) use receipt::Receipt;
+pub(crate) use receipt::{Cost, Receipt};
 pub(crate) use start::{Starter, find_or_start};
 
 use crate::daemon::address::Address;
@@ -70,6 +70,17 @@ impl Daemon {
     /// Sends something and reads the whole answer.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
         let response = self.send(Method::POST, path, Some(body), &[]).await?;
+        whole(response).await
+    }
+
+    /// Sends something with hints, names and values of `x-inshore-` headers, and reads the whole answer.
+    pub(crate) async fn post_hinted(
+        &self,
+        path: &str,
+        body: &Value,
+        hints: &[(&'static str, &str)],
+    ) -> Outcome<Value> {
+        let response = self.send(Method::POST, path, Some(body), hints).await?;
         whole(response).await
     }
 

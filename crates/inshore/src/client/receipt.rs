@@ -1,5 +1,6 @@
 //! A receipt as the daemon tells it. Times are microseconds, amounts millionths.
 
+use std::fmt;
 use std::time::Duration;
 
 use inshore_domain::{Currency, Money};
@@ -107,8 +108,14 @@ impl Receipt {
     }
 
     pub(crate) fn cost(&self) -> String {
-        let currency = Currency::new(&self.cost.currency).unwrap_or(Currency::USD);
-        Money { micros: self.cost.micros, currency }.to_string()
+        self.cost.to_string()
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let currency = Currency::new(&self.currency).unwrap_or(Currency::USD);
+        Money { micros: self.micros, currency }.fmt(f)
     }
 }
 

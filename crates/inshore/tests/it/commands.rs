@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::home::{Home, INSHORE};
 
 /// Every command, as a path of words.
-const COMMANDS: [&[&str]; 29] = [
+const COMMANDS: [&[&str]; 30] = [
     &[],
     &["serve"],
     &["chat"],
@@ -25,6 +25,7 @@ const COMMANDS: [&[&str]; 29] = [
     &["config", "check"],
     &["config", "path"],
     &["config", "sample"],
+    &["decide"],
     &["token"],
     &["token", "create"],
     &["token", "list"],

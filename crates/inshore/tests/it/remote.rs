@@ -36,6 +36,11 @@ async fn nothing_is_sent_to_a_target_until_the_config_permits_it() {
         // Without its key the target is left out, and the device goes on working.
         assert_ne!(home.run(["ask", "--model", "studio", "Hello"]).code, Some(0));
         home.run(["complete", "--max-tokens", "2", "Dear"]).good();
+        let decided = home.run(["decide", "--json", "Hello"]).good().json();
+        assert_eq!(decided["steps"][0], "device/inshore-default");
+        let last = home.last_receipt();
+        home.run(["decide", "--sensitivity", "restricted", "Hello"]).good();
+        assert_eq!(home.last_receipt(), last, "deciding runs nothing");
         assert!(home.run(["doctor", "--json"]).out.contains("`STUDIO_KEY`"));
         home.run(["stop"]).good();
         let mut ask = home.command(["ask", "--model", "studio", "Hello"]);
