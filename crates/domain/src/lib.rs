@@ -30,7 +30,7 @@ pub use event::{Delta, Event, FinishReason, TokenLogprob, Usage};
 pub use facts::{DeviceState, Facts, Finding, Headroom, Health, Sensitivity};
 pub use id::{ReceiptId, RequestId, ReservationId, TraceId};
 pub use money::{Currency, Money};
-pub use receipt::{EgressLog, EgressRecord, Outcome, Receipt, Timings};
+pub use receipt::{EgressLog, EgressRecord, Outcome, Receipt, Replay, Timings};
 pub use request::{Hints, Principal, Profile, Request, Task};
 pub use target::{Capabilities, Capability, Price, Target, TargetId, Tier};
 pub use time::{Clock, Timestamp};

@@ -49,6 +49,12 @@ pub struct Receipt {
     pub egress: Vec<EgressRecord>,
     /// What it cost; zero on the device.
     pub cost: Money,
+    /// What calls of this request may have cost besides, where nobody knows.
+    pub in_doubt: Money,
+    /// The answer was given before and has been replayed.
+    pub replay: Option<Replay>,
+    /// What else the caller should know: a cap that is nearly used up, a count of tokens that cannot be right.
+    pub notes: Vec<String>,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -58,6 +64,15 @@ impl Receipt {
     pub fn bytes_out(&self) -> u64 {
         self.egress.iter().map(|record| record.bytes_out).sum()
     }
+}
+
+/// An answer from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// The receipt of the request that it was made for.
+    pub of: ReceiptId,
+    /// What making it cost then, and did not cost again.
+    pub saved: Money,
 }
 
 /// The target that gave the answer.

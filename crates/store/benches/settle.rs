@@ -58,6 +58,9 @@ fn receipt(number: u128) -> Receipt {
         },
         egress: Vec::new(),
         cost: Money::ZERO,
+        in_doubt: Money::ZERO,
+        replay: None,
+        notes: Vec::new(),
         outcome: Outcome::Answered,
     }
 }

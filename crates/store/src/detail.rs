@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use inshore_domain::{
-    Capability, Claim, EgressRecord, Exclusion, Measure, Receipt, Sensitivity, TargetId, Timestamp, Verdict,
-    Window,
+    Capability, Claim, Currency, EgressRecord, Exclusion, Measure, Money, Receipt, ReceiptId, Replay,
+    Sensitivity, TargetId, Timestamp, Verdict, Window,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,21 @@ struct DetailRow {
     verdicts: Vec<VerdictRow>,
     failed_steps: Vec<(String, String)>,
     egress: Vec<EgressRow>,
+    in_doubt: MoneyRow,
+    replay: Option<ReplayRow>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MoneyRow {
+    micros: i64,
+    currency: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplayRow {
+    of: [u8; 16],
+    saved: MoneyRow,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,6 +88,9 @@ pub(crate) struct Detail {
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) failed_steps: Vec<(TargetId, String)>,
     pub(crate) egress: Vec<EgressRecord>,
+    pub(crate) in_doubt: Money,
+    pub(crate) replay: Option<Replay>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// A detail that this version cannot read.
@@ -98,6 +116,9 @@ pub(crate) fn encode(receipt: &Receipt) -> Vec<u8> {
             .map(|(target, said)| (clamp(&target.0).to_owned(), clamp(said).to_owned()))
             .collect(),
         egress: receipt.egress.iter().map(egress_to_row).collect(),
+        in_doubt: money_to_row(receipt.in_doubt),
+        replay: receipt.replay.map(replay_to_row),
+        notes: receipt.notes.iter().map(|note| clamp(note).to_owned()).collect(),
     };
     // Into a Vec, postcard only fails for values it cannot express (maps of unknown length); there are none here.
     postcard::to_extend(&row, vec![VERSION]).unwrap_or_default()
@@ -114,7 +135,28 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Detail, BadDetail> {
         verdicts: row.verdicts.into_iter().map(verdict_from_row).collect::<Result<_, _>>()?,
         failed_steps: row.failed_steps.into_iter().map(|(target, said)| (TargetId(target), said)).collect(),
         egress: row.egress.into_iter().map(egress_from_row).collect(),
+        in_doubt: money_from_row(row.in_doubt)?,
+        replay: row.replay.map(replay_from_row).transpose()?,
+        notes: row.notes,
     })
+}
+
+fn money_to_row(money: Money) -> MoneyRow {
+    MoneyRow { micros: money.micros, currency: money.currency.code().to_owned() }
+}
+
+fn money_from_row(row: MoneyRow) -> Result<Money, BadDetail> {
+    let currency = Currency::new(&row.currency).ok_or(BadDetail::Word(row.currency))?;
+    Ok(Money { micros: row.micros, currency })
+}
+
+fn replay_to_row(replay: Replay) -> ReplayRow {
+    ReplayRow { of: replay.of.to_bits().to_be_bytes(), saved: money_to_row(replay.saved) }
+}
+
+fn replay_from_row(row: ReplayRow) -> Result<Replay, BadDetail> {
+    let of = ReceiptId::from_bits(u128::from_be_bytes(row.of));
+    Ok(Replay { of, saved: money_from_row(row.saved)? })
 }
 
 fn verdict_to_row(verdict: &Verdict) -> VerdictRow {
@@ -294,6 +336,9 @@ mod tests {
                 bytes_out: 700,
                 bytes_in: u64::MAX,
             }],
+            in_doubt: Money { micros: 12, currency: Currency::USD },
+            replay: Some(Replay { of: ReceiptId::from_bits(3), saved: Money::ZERO }),
+            notes: vec!["the cap `daily` is used to 83 %".into()],
         }
     }
 
@@ -306,6 +351,9 @@ mod tests {
                 .map(|(target, said)| (target.0.clone(), said.clone()))
                 .collect(),
             egress: detail.egress.iter().map(egress_to_row).collect(),
+            in_doubt: money_to_row(detail.in_doubt),
+            replay: detail.replay.map(replay_to_row),
+            notes: detail.notes.clone(),
         };
         postcard::to_extend(&row, vec![VERSION]).unwrap()
     }

@@ -201,6 +201,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         },
         egress: lists.egress,
         cost: Money { micros: row.get("cost_micros")?, currency: word(row, "cost_currency", Currency::new)? },
+        in_doubt: lists.in_doubt,
+        replay: lists.replay,
+        notes: lists.notes,
         outcome: read_outcome(row)?,
     })
 }

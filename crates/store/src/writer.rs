@@ -319,6 +319,9 @@ mod tests {
             timings: Timings::default(),
             egress: Vec::new(),
             cost: Money::ZERO,
+            in_doubt: Money::ZERO,
+            replay: None,
+            notes: Vec::new(),
             outcome: Outcome::Answered,
         }
     }

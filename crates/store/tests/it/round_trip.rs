@@ -129,6 +129,9 @@ fn any_receipt() -> impl Strategy<Value = Receipt> {
             timings: Timings { queued, first_token, total },
             egress,
             cost,
+            in_doubt: Money::ZERO,
+            replay: None,
+            notes: Vec::new(),
             outcome,
         }
     })

@@ -62,6 +62,9 @@ pub(crate) fn receipt(number: u128) -> Receipt {
             bytes_in: 800,
         }],
         cost: Money::ZERO,
+        in_doubt: Money::ZERO,
+        replay: None,
+        notes: Vec::new(),
         outcome: Outcome::Answered,
     }
 }
