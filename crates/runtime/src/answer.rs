@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use inshore_domain::{
-    BackendError, BackendErrorKind, BoxFuture, Event, EventStream, FinishReason, Outcome, ReceiptId, Target,
+    BackendError, BackendErrorKind, BoxFuture, Event, EventStream, Outcome, ReceiptId, Target,
 };
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -98,17 +98,8 @@ impl Streaming {
     }
 
     fn note(&mut self, event: &Event) {
-        match event {
-            Event::Delta { .. } | Event::Wire(_) => self.running.note_first_token(),
-            Event::Finished { reason, .. } => {
-                self.finished = true;
-                if *reason != FinishReason::Length {
-                    self.running.note_first_token();
-                }
-            }
-            Event::Usage(usage) => self.running.usage = *usage,
-            Event::Started { .. } => {}
-        }
+        self.finished |= matches!(event, Event::Finished { .. });
+        self.running.note(event);
     }
 }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use inshore_domain::{BackendError, BackendErrorKind, Call, Event, EventStream, Outcome, Target, Usage};
+use inshore_domain::{
+    BackendError, BackendErrorKind, Call, Event, EventStream, Outcome, Target, Tier, Usage,
+};
 
+use crate::cache::Kept;
 use crate::error::{RunError, RunErrorKind};
 use crate::registry::{Registered, Registry};
 use crate::settle::Running;
@@ -22,6 +25,14 @@ pub(crate) struct Begun {
     pub(crate) rest: EventStream,
 }
 
+/// Gives an answer again that was given before.
+pub(crate) fn replay(mut running: Running, kept: &Kept) -> Begun {
+    running.answering = Some((kept.target.clone(), kept.model.clone()));
+    running.queued = running.elapsed();
+    let events: Vec<_> = kept.events.iter().cloned().map(Ok).collect();
+    Begun { running, first: None, rest: Box::pin(futures_util::stream::iter(events)) }
+}
+
 /// Tries the steps in order. Nothing has been passed on to the caller while this runs, so each failure may consult the
 /// next step; after it, none may.
 pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<Begun, RunError> {
@@ -29,8 +40,10 @@ pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<B
     for step in running.decision.steps.clone() {
         let Some(entry) = registry.get(&step.target) else { continue };
         running.queued = running.elapsed();
+        let in_work = (entry.target.tier == Tier::Device).then(|| running.shared.on_device.enter());
         match begin_step(entry, &running).await {
             Ok((model, first, rest)) => {
+                running.in_work = in_work;
                 running.answering = Some((entry.target.clone(), model));
                 return Ok(Begun { running, first, rest });
             }

@@ -1,7 +1,8 @@
 //! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
 //! Layout: [`Runtime`] the door; `execute` runs the steps of a Decision; [`Answer`] the answer on its way to the caller;
-//! `settle` the receipt; `health` what was seen of each target; [`Registry`] the targets there are.
+//! `settle` the receipt; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
+//! the machine; [`Registry`] the targets there are.
 //!
 //! Invariants: the runtime sees only [`inshore_domain::Backend`]s; it knows no wire format, no provider and no engine.
 //! Data walks the road once, forward: nothing after `decide` re-decides, a failed step consults the next step of the
@@ -10,27 +11,34 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod cache;
 mod error;
 mod execute;
 mod health;
 mod registry;
+mod sensor;
 mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use inshore_domain::{
-    Clock, Decision, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request, Target, TargetId, Usage,
+    Clock, Decision, DeviceState, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request, Target, TargetId,
+    Usage,
 };
 use inshore_policy::{Rules, decide, inspect};
 use inshore_store::Store;
 use tokio_util::task::TaskTracker;
 
 pub use answer::{Answer, AnswerStream};
+pub use cache::{CacheCounts, CacheSettings};
 pub use error::{RunError, RunErrorKind};
 pub use registry::{Registered, Registry};
+pub use sensor::Sensor;
 
+use cache::Cache;
+use sensor::Depth;
 use settle::Running;
 
 /// Vectors and what they took.
@@ -58,6 +66,10 @@ struct Shared {
     registry: ArcSwap<Registry>,
     rules: ArcSwap<Rules>,
     health: health::Health,
+    cache: Arc<Cache>,
+    sensor: ArcSwapOption<Arc<dyn Sensor>>,
+    /// Requests that a device model works on or that wait for it.
+    on_device: Depth,
     tasks: TaskTracker,
 }
 
@@ -70,6 +82,9 @@ impl Runtime {
             registry: ArcSwap::default(),
             rules: ArcSwap::default(),
             health: health::Health::default(),
+            cache: Arc::default(),
+            sensor: ArcSwapOption::empty(),
+            on_device: Depth::default(),
             tasks: TaskTracker::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -78,11 +93,28 @@ impl Runtime {
     /// Replaces the targets. Requests already decided keep theirs.
     pub fn set_targets(&self, entries: Vec<Registered>) {
         self.shared.registry.store(Arc::new(Registry::new(entries)));
+        self.shared.cache.clear();
     }
 
     /// Replaces the rules. Requests already decided keep theirs.
     pub fn set_rules(&self, rules: Rules) {
         self.shared.rules.store(Arc::new(rules));
+        self.shared.cache.clear();
+    }
+
+    /// Replaces what is kept of answers, and forgets those that were kept.
+    pub fn set_cache(&self, settings: CacheSettings) {
+        self.shared.cache.set(settings);
+    }
+
+    /// What the cache has done since the start.
+    pub fn cache_counts(&self) -> CacheCounts {
+        self.shared.cache.counts()
+    }
+
+    /// Asks this one for the state of the machine from now on; until then nothing is known of it.
+    pub fn set_sensor(&self, sensor: Arc<dyn Sensor>) {
+        self.shared.sensor.store(Some(Arc::new(sensor)));
     }
 
     /// The targets there are, in the order of the config.
@@ -109,8 +141,15 @@ impl Runtime {
         let mut facts = inspect::inspect(request);
         facts.down = self.down();
         facts.first_token = self.first_token();
+        facts.device = self.device_state();
         let decision = decide(&facts, &self.shared.rules.load(), registry.targets());
         (facts, decision)
+    }
+
+    fn device_state(&self) -> DeviceState {
+        let sensed = self.shared.sensor.load();
+        let state = sensed.as_ref().map(|sensor| sensor.state()).unwrap_or_default();
+        DeviceState { queue_depth: self.shared.on_device.now(), ..state }
     }
 
     /// Answers a conversation or continues a text.
@@ -120,8 +159,11 @@ impl Runtime {
     /// then been said in a receipt too.
     pub async fn run(&self, request: Request) -> Result<Answer, RunError> {
         let registry = self.shared.registry.load_full();
-        let running = self.admit(request, &registry).await?;
-        let begun = execute::begin(running, &registry).await?;
+        let mut running = self.inspect(request, &registry)?;
+        let begun = match running.from_cache().await {
+            Some(kept) => execute::replay(running, &kept),
+            None => execute::begin(refuse_if_nowhere(running).await?, &registry).await?,
+        };
         let receipt = begun.running.id;
         let Some((target, model)) = begun.running.answering.clone() else {
             let error = RunError::new(RunErrorKind::NoTarget, "no target answered");
@@ -171,11 +213,16 @@ impl Runtime {
 
     /// Inspects and decides; refuses what no target may or can take.
     async fn admit(&self, request: Request, registry: &Registry) -> Result<Running, RunError> {
+        refuse_if_nowhere(self.inspect(request, registry)?).await
+    }
+
+    /// Inspects and decides.
+    fn inspect(&self, request: Request, registry: &Registry) -> Result<Running, RunError> {
         if self.shared.tasks.is_closed() {
             return Err(RunError::new(RunErrorKind::ShuttingDown, "the daemon is shutting down"));
         }
         let (facts, decision) = self.decide_with(&request, registry);
-        let running = Running {
+        Ok(Running {
             id: ReceiptId::new(self.shared.clock.now(), self.shared.clock.random()),
             shared: self.shared.clone(),
             request: Arc::new(request),
@@ -187,14 +234,22 @@ impl Runtime {
             usage: Usage::default(),
             queued: Duration::ZERO,
             first_token: None,
+            in_work: None,
+            replay: None,
+            lead: None,
+            notes: Vec::new(),
             settled: false,
-        };
-        if running.decision.steps.is_empty() {
-            let error = refusal(&running);
-            return Err(execute::fail(running, error).await);
-        }
-        Ok(running)
+        })
     }
+}
+
+/// Refuses a request for which no target is left.
+async fn refuse_if_nowhere(running: Running) -> Result<Running, RunError> {
+    if running.decision.steps.is_empty() {
+        let error = refusal(&running);
+        return Err(execute::fail(running, error).await);
+    }
+    Ok(running)
 }
 
 /// Says why no target is left.

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use inshore_domain::receipt::AnsweredBy;
 use inshore_domain::{
-    Decision, EgressLog, Facts, Money, Outcome, Price, Receipt, ReceiptId, Request, Target, TargetId,
-    Timings, Usage,
+    Decision, EgressLog, Event, Facts, FinishReason, Money, Outcome, Price, Receipt, ReceiptId, Replay,
+    Request, Target, TargetId, Timings, Usage,
 };
 
 use inshore_store::Store;
 
 use crate::Shared;
+use crate::cache::{Entered, Kept, Lead};
 use crate::error::{RunError, RunErrorKind};
+use crate::sensor::Counted;
 
 /// What is known of a request while it runs; becomes its receipt.
 pub(crate) struct Running {
@@ -27,6 +29,14 @@ pub(crate) struct Running {
     pub(crate) usage: Usage,
     pub(crate) queued: Duration,
     pub(crate) first_token: Option<Duration>,
+    /// The request is in work on the device.
+    pub(crate) in_work: Option<Counted>,
+    /// The answer comes from the cache.
+    pub(crate) replay: Option<Replay>,
+    /// The answer will be kept there.
+    pub(crate) lead: Option<Lead>,
+    /// For the receipt.
+    pub(crate) notes: Vec<String>,
     /// The receipt has been handed to the store, or none is due.
     pub(crate) settled: bool,
 }
@@ -47,7 +57,8 @@ impl Running {
         if self.first_token.is_none() {
             let elapsed = self.elapsed();
             self.first_token = Some(elapsed);
-            if let Some((target, _)) = &self.answering {
+            // What the cache gives says nothing about the target.
+            if let Some((target, _)) = self.answering.as_ref().filter(|_| self.replay.is_none()) {
                 self.shared.health.answered(&target.id, elapsed.saturating_sub(self.queued));
             }
         }
@@ -55,6 +66,7 @@ impl Running {
 
     fn receipt(&mut self, outcome: Outcome) -> Receipt {
         self.settled = true;
+        self.keep_answer(&outcome);
         let timings = Timings { queued: self.queued, first_token: self.first_token, total: self.elapsed() };
         let price = self.answering.as_ref().and_then(|(target, _)| target.price);
         let answered_by = self.answering.take().map(|(target, model)| AnsweredBy {
@@ -81,7 +93,49 @@ impl Running {
             timings,
             egress: self.egress.snapshot(),
             cost: price.map_or(Money::ZERO, |price| cost(&price, &self.usage)),
+            in_doubt: Money::ZERO,
+            replay: self.replay,
+            notes: std::mem::take(&mut self.notes),
             outcome,
+        }
+    }
+
+    /// Keeps a whole answer for those who ask the same; whatever else came of it is made anew for the next.
+    fn keep_answer(&mut self, outcome: &Outcome) {
+        let (Some(lead), Some((target, model))) = (self.lead.take(), &self.answering) else { return };
+        if *outcome == Outcome::Answered {
+            let cost = target.price.map_or(Money::ZERO, |price| cost(&price, &self.usage));
+            lead.keep(target.clone(), model.clone(), self.id, cost, self.now());
+        }
+    }
+
+    /// Looks whether the answer has been given before; if not, and it is to be kept, it will be.
+    pub(crate) async fn from_cache(&mut self) -> Option<Arc<Kept>> {
+        let key = self.shared.cache.key(&self.request, &self.facts)?;
+        let cache = self.shared.cache.clone();
+        match cache.enter(key, self.now()).await? {
+            Entered::Hit(kept) => {
+                self.replay = Some(Replay { of: kept.receipt, saved: kept.cost });
+                Some(kept)
+            }
+            Entered::Lead(lead) => {
+                self.lead = Some(lead);
+                None
+            }
+        }
+    }
+
+    /// Notes an event that is passed on.
+    pub(crate) fn note(&mut self, event: &Event) {
+        if let Some(lead) = &mut self.lead {
+            lead.record(event);
+        }
+        match event {
+            Event::Delta { .. } | Event::Wire(_) => self.note_first_token(),
+            Event::Finished { reason, .. } if *reason != FinishReason::Length => self.note_first_token(),
+            // What was used for a replayed answer was used, and paid, then.
+            Event::Usage(usage) if self.replay.is_none() => self.usage = *usage,
+            Event::Usage(_) | Event::Finished { .. } | Event::Started { .. } => {}
         }
     }
 

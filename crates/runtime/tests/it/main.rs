@@ -1,5 +1,6 @@
 //! The road of a request over scripted backends and a real store.
 #![cfg(test)]
 
+mod cache;
 mod road;
 mod scripted;
