@@ -27,7 +27,21 @@ pub(super) struct Wire<'a> {
     bytes_out: u64,
     egress: Vec<WireEgress<'a>>,
     cost: Cost,
+    /// What calls may have cost besides, where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_doubt: Option<Cost>,
+    /// The answer was given before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<WireReplay>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
     outcome: WireOutcome<'a>,
+}
+
+#[derive(Serialize)]
+struct WireReplay {
+    of: String,
+    saved: Cost,
 }
 
 #[derive(Serialize)]
@@ -140,6 +154,11 @@ impl<'a> From<&'a Receipt> for Wire<'a> {
             bytes_out: receipt.bytes_out(),
             egress: receipt.egress.iter().map(egress).collect(),
             cost: receipt.cost.into(),
+            in_doubt: (receipt.in_doubt.micros != 0).then(|| receipt.in_doubt.into()),
+            replay: receipt
+                .replay
+                .map(|replay| WireReplay { of: replay.of.to_string(), saved: replay.saved.into() }),
+            notes: &receipt.notes,
             outcome: match &receipt.outcome {
                 Outcome::Answered => WireOutcome::Answered,
                 Outcome::Cancelled => WireOutcome::Cancelled,

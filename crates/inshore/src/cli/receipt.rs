@@ -122,6 +122,7 @@ fn show(context: &Context, value: Value) -> Outcome {
     ];
     facts.extend(receipt.user.iter().map(|user| ("user", user.clone())));
     facts.extend(receipt.feature.iter().map(|feature| ("feature", feature.clone())));
+    facts.extend(receipt.notes.iter().map(|note| ("note", note.clone())));
     context.output.facts(&facts)?;
     for reason in reasons(&receipt) {
         context.output.line(&reason)?;

@@ -28,7 +28,17 @@ pub(crate) struct Receipt {
     pub(crate) bytes_out: u64,
     pub(crate) egress: Vec<Egress>,
     pub(crate) cost: Cost,
+    pub(crate) in_doubt: Option<Cost>,
+    pub(crate) replay: Option<Replay>,
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
     pub(crate) outcome: Ending,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Replay {
+    pub(crate) of: String,
+    pub(crate) saved: Cost,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -108,7 +118,13 @@ impl Receipt {
     }
 
     pub(crate) fn cost(&self) -> String {
-        self.cost.to_string()
+        match (&self.in_doubt, &self.replay) {
+            (Some(doubt), _) => format!("{} (and up to {doubt} that nobody knows of)", self.cost),
+            (None, Some(replay)) => {
+                format!("{} (replayed from {}, saved {})", self.cost, replay.of, replay.saved)
+            }
+            (None, None) => self.cost.to_string(),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded, Server, UnixSocket};
 use crate::environment::Environment;
+use crate::machine::Machine;
 use crate::paths::{Paths, private_folder};
 
 /// The parts of a running daemon.
@@ -60,6 +61,7 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_store(paths, config, environment)?;
         let runtime = Runtime::new(Arc::clone(&clock), store.clone());
+        runtime.set_sensor(Arc::new(Machine::new(Arc::clone(&clock), "/")));
         let pool = models::pool(&config.engine, Some(paths.prefixes()), Arc::clone(&clock))?;
         let daemon = Self {
             begun: clock.monotonic(),
