@@ -153,7 +153,8 @@ impl Running {
 
 async fn commit(store: Store, receipt: Receipt) -> Result<(), RunError> {
     let id = receipt.id;
-    store.settle(receipt).await.map_err(|error| {
+    let settled = store.settle(receipt, Vec::new()).await;
+    settled.map(|_| ()).map_err(|error| {
         tracing::error!(receipt = %id, %error, "a receipt could not be written");
         RunError::new(RunErrorKind::Store, format!("the receipt `{id}` could not be written: {error}"))
             .with_receipt(id)

@@ -14,8 +14,10 @@ struct Migration {
 }
 
 /// All steps, oldest first. A step that was released is never changed; the schema changes by adding one.
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "receipts", sql: include_str!("../migrations/0001_receipts.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "receipts", sql: include_str!("../migrations/0001_receipts.sql") },
+    Migration { name: "books", sql: include_str!("../migrations/0002_books.sql") },
+];
 
 /// Which steps have been taken. Kept apart from the numbered ones: it must be there before the first.
 const VERSIONS: &str =

@@ -8,6 +8,7 @@ use inshore_domain::{Receipt, ReceiptId};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::books::{self, Balance, SpendQuery, SpendRow};
 use crate::error::StoreError;
 use crate::lock::Lock;
 use crate::rows;
@@ -21,7 +22,10 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(crate) enum Read {
     Receipt(ReceiptId, Reply<Option<Receipt>>),
     Newest(u32, Reply<Vec<Receipt>>),
-    /// Check the whole file.
+    Spend(SpendQuery, Reply<Vec<SpendRow>>),
+    /// Check the books and sum them up.
+    Books(Reply<Vec<Balance>>),
+    /// Check the whole file, the books too.
     Verify(Reply<()>),
     /// Copy what is in the log into the database file, as far as that goes without anybody waiting.
     Checkpoint,
@@ -52,6 +56,10 @@ impl Reader {
                 Read::Newest(limit, reply) => {
                     drop(reply.send(self.answer(rows::newest(&self.connection, limit))))
                 }
+                Read::Spend(query, reply) => {
+                    drop(reply.send(self.answer(books::spend(&self.connection, &query))))
+                }
+                Read::Books(reply) => drop(reply.send(self.books())),
                 Read::Verify(reply) => drop(reply.send(self.verify())),
                 Read::Checkpoint => self.checkpoint(),
                 Read::Close(done) => {
@@ -72,16 +80,31 @@ impl Reader {
         result.map_err(|error| StoreError::from_sqlite(&self.path, &error))
     }
 
+    fn damaged(&self, detail: String) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), detail }
+    }
+
+    fn audit(&self) -> Result<(), StoreError> {
+        match self.answer(books::audit(&self.connection))? {
+            Some(problem) => Err(self.damaged(problem)),
+            None => Ok(()),
+        }
+    }
+
+    fn books(&self) -> Result<Vec<Balance>, StoreError> {
+        self.audit()?;
+        self.answer(books::balances(&self.connection))
+    }
+
     fn verify(&self) -> Result<(), StoreError> {
-        let damaged = |detail: String| StoreError::Damaged { path: self.path.clone(), detail };
         // The first gives a row for each page whose checksum is wrong, the second one row, `ok`, or the problems.
         let page = self.answer(first_text(&self.connection, "PRAGMA cipher_integrity_check"))?;
         if let Some(problem) = page {
-            return Err(damaged(problem));
+            return Err(self.damaged(problem));
         }
         match self.answer(first_text(&self.connection, "PRAGMA integrity_check(1)"))? {
-            Some(problem) if problem != "ok" => Err(damaged(problem)),
-            _ => Ok(()),
+            Some(problem) if problem != "ok" => Err(self.damaged(problem)),
+            _ => self.audit(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Receipts as rows of the table `receipts`.
+//! Receipts as rows of the table `receipts`. Words that are one of a few are numbers there; the numbers are part of the file
+//! format, and a new word takes the next.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use inshore_domain::{
     Currency, Money, Outcome, Principal, Profile, Receipt, ReceiptId, RequestId, Sensitivity, Strategy,
     TargetId, Tier, Timestamp, Timings, TraceId, Usage,
 };
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::detail;
 
@@ -18,19 +19,23 @@ use crate::detail;
 /// at a character boundary, so that no caller can swell the database with a long model name.
 const MAX_TEXT: usize = 4096;
 
+/// All but `seq`, which only the writer needs.
 const COLUMNS: &str = "id, request, trace, at, app, user, organisation, feature, profile, asked, target, tier, model, \
     strategy, sensitivity, prompt_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, \
     queued_micros, first_token_micros, total_micros, bytes_out, bytes_in, cost_micros, cost_currency, outcome, code, \
     message, detail";
 
-/// Values by position, in the order of [`COLUMNS`]: looking 31 names up costs as much as the insert itself.
-const VALUES: &str = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-    ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31";
+/// Values by position, in the order of the table: looking 33 names up costs as much as the insert itself.
+const INSERT: &str = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+    ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
 
-static INSERT: LazyLock<String> = LazyLock::new(|| {
-    format!("INSERT INTO receipts ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT (id) DO NOTHING")
+/// One statement, so that a receipt cannot move from the tail to `receipt_ids` between two.
+static GET: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {COLUMNS} FROM receipts WHERE seq = coalesce((SELECT seq FROM receipt_ids WHERE id = ?1), \
+            (SELECT seq FROM receipts WHERE seq > (SELECT receipts FROM folded) AND id = ?1))"
+    )
 });
-static GET: LazyLock<String> = LazyLock::new(|| format!("SELECT {COLUMNS} FROM receipts WHERE id = ?1"));
 static NEWEST: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {COLUMNS} FROM receipts ORDER BY seq DESC LIMIT ?1"));
 
@@ -44,24 +49,54 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn outcome_word(outcome: &Outcome) -> &'static str {
+fn outcome_number(outcome: &Outcome) -> i64 {
     match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Failed { .. } => "failed",
+        Outcome::Answered => 0,
+        Outcome::Cancelled => 1,
+        Outcome::Failed { .. } => 2,
     }
 }
 
-fn profile_word(profile: Profile) -> &'static str {
+fn profile_number(profile: Profile) -> i64 {
     match profile {
-        Profile::Realtime => "realtime",
-        Profile::Async => "async",
-        Profile::Batch => "batch",
+        Profile::Realtime => 0,
+        Profile::Async => 1,
+        Profile::Batch => 2,
     }
 }
 
-/// Writes a receipt, with its lists already encoded. `false`: there is one with this id, and nothing was written.
-pub(crate) fn insert(tx: &Transaction<'_>, receipt: &Receipt, detail: &[u8]) -> rusqlite::Result<bool> {
+fn tier_number(tier: Tier) -> i64 {
+    match tier {
+        Tier::Device => 0,
+        Tier::Edge => 1,
+        Tier::Cloud => 2,
+    }
+}
+
+fn strategy_number(strategy: Strategy) -> i64 {
+    match strategy {
+        Strategy::Direct => 0,
+        Strategy::Fallback => 1,
+    }
+}
+
+fn sensitivity_number(sensitivity: Sensitivity) -> i64 {
+    match sensitivity {
+        Sensitivity::Public => 0,
+        Sensitivity::Internal => 1,
+        Sensitivity::Confidential => 2,
+        Sensitivity::Restricted => 3,
+    }
+}
+
+/// Writes a receipt, with its lists already encoded, as row `seq`, which must be a new one.
+pub(crate) fn insert(
+    connection: &Connection,
+    seq: i64,
+    receipt: &Receipt,
+    account: i64,
+    detail: &[u8],
+) -> rusqlite::Result<()> {
     let answered = receipt.answered_by.as_ref();
     let (code, message) = match &receipt.outcome {
         Outcome::Failed { code, message } => (Some(clamp(code)), Some(clamp(message))),
@@ -70,22 +105,24 @@ pub(crate) fn insert(tx: &Transaction<'_>, receipt: &Receipt, detail: &[u8]) -> 
     let sum = |of: fn(&inshore_domain::EgressRecord) -> u64| {
         signed(receipt.egress.iter().map(of).fold(0, u64::saturating_add))
     };
-    let inserted = tx.prepare_cached(&INSERT)?.execute(params![
+    connection.prepare_cached(INSERT)?.execute(params![
+        seq,
         receipt.id.to_bits().to_be_bytes(),
         receipt.request.to_bits().to_be_bytes(),
         receipt.trace.to_bits().to_be_bytes(),
         signed(receipt.at.unix_millis()),
+        account,
         clamp(&receipt.principal.app),
         receipt.principal.user.as_deref().map(clamp),
         receipt.principal.organisation.as_deref().map(clamp),
         receipt.feature.as_deref().map(clamp),
-        profile_word(receipt.profile),
+        profile_number(receipt.profile),
         clamp(&receipt.asked),
         answered.map(|by| clamp(&by.target.0)),
-        answered.map(|by| by.tier.as_str()),
+        answered.map(|by| tier_number(by.tier)),
         answered.map(|by| clamp(&by.model)),
-        receipt.strategy.as_str(),
-        receipt.sensitivity.as_str(),
+        strategy_number(receipt.strategy),
+        sensitivity_number(receipt.sensitivity),
         receipt.usage.prompt_tokens,
         receipt.usage.cached_tokens,
         receipt.usage.cache_write_tokens,
@@ -98,12 +135,12 @@ pub(crate) fn insert(tx: &Transaction<'_>, receipt: &Receipt, detail: &[u8]) -> 
         sum(|record| record.bytes_in),
         receipt.cost.micros,
         receipt.cost.currency.code(),
-        outcome_word(&receipt.outcome),
+        outcome_number(&receipt.outcome),
         code,
         message,
         detail,
     ])?;
-    Ok(inserted == 1)
+    Ok(())
 }
 
 /// Reads one receipt.
@@ -124,18 +161,81 @@ pub(crate) fn span(connection: &Connection) -> rusqlite::Result<Option<(i64, i64
     Ok(first.zip(last))
 }
 
-/// Removes all receipts committed before `seq`.
-pub(crate) fn remove_before(tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<usize> {
-    tx.prepare_cached("DELETE FROM receipts WHERE seq < ?1")?.execute([seq])
+/// Removes all receipts committed before `seq`, which must be known to `receipt_ids`.
+pub(crate) fn remove_before(connection: &Connection, seq: i64) -> rusqlite::Result<()> {
+    let ids = "DELETE FROM receipt_ids WHERE id IN (SELECT id FROM receipts WHERE seq < ?1)";
+    connection.prepare_cached(ids)?.execute([seq])?;
+    connection.prepare_cached("DELETE FROM receipts WHERE seq < ?1")?.execute([seq])?;
+    Ok(())
 }
 
-/// What is stored is not what [`insert`] writes.
-fn unreadable(
+/// Whether `receipt_ids` knows a receipt.
+pub(crate) fn is_known(connection: &Connection, id: ReceiptId) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM receipt_ids WHERE id = ?1")?.exists([id.to_bits().to_be_bytes()])
+}
+
+/// Lets `receipt_ids` know a receipt.
+pub(crate) fn make_known(connection: &Connection, id: ReceiptId, seq: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO receipt_ids VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.execute(params![id.to_bits().to_be_bytes(), seq])?;
+    Ok(())
+}
+
+/// The ids of the receipts after row `seq`.
+pub(crate) fn ids_after(connection: &Connection, seq: i64) -> rusqlite::Result<Vec<(ReceiptId, i64)>> {
+    let mut statement = connection.prepare("SELECT id, seq FROM receipts WHERE seq > ?1")?;
+    statement.query_map([seq], |row| Ok((ReceiptId::from_bits(bits(row, "id")?), row.get("seq")?)))?.collect()
+}
+
+/// Gives account, time, tier and tokens of the receipts after row `seq` to `each`.
+pub(crate) fn counted(
+    connection: &Connection,
+    seq: i64,
+    mut each: impl FnMut(i64, Timestamp, Option<Tier>, &Usage),
+) -> rusqlite::Result<()> {
+    let sql = "SELECT account, at, tier, prompt_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens \
+        FROM receipts WHERE seq > ?1";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([seq])?;
+    while let Some(row) = rows.next()? {
+        let at = Timestamp::from_unix_millis(unsigned(row, "at")?);
+        each(row.get("account")?, at, read_tier(row)?, &read_usage(row)?);
+    }
+    Ok(())
+}
+
+/// What is stored is not what this crate writes.
+pub(crate) fn unreadable(
     column: &'static str,
     reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> rusqlite::Error {
-    tracing::warn!(column, "a receipt's row cannot be read");
+    tracing::warn!(column, "a row cannot be read");
     rusqlite::Error::FromSqlConversionFailure(0, Type::Null, reason.into())
+}
+
+/// Looks a stored word up among those that a type has.
+pub(crate) fn word_of<T: Copy>(
+    row: &Row<'_>,
+    column: &'static str,
+    all: &[T],
+    word: impl Fn(T) -> &'static str,
+) -> rusqlite::Result<T> {
+    let stored = row.get_ref(column)?.as_str()?;
+    all.iter().copied().find(|known| word(*known) == stored).ok_or_else(|| {
+        unreadable(column, format!("column `{column}` has the unknown word `{}`", clamp(stored)))
+    })
+}
+
+/// Looks a stored number up among those that the words of a type have.
+fn numbered<T: Copy>(
+    row: &Row<'_>,
+    column: &'static str,
+    all: &[T],
+    number: impl Fn(T) -> i64,
+) -> rusqlite::Result<T> {
+    let stored: i64 = row.get(column)?;
+    let found = all.iter().copied().find(|known| number(*known) == stored);
+    found.ok_or_else(|| unreadable(column, format!("column `{column}` has the unknown number {stored}")))
 }
 
 fn bits(row: &Row<'_>, column: &'static str) -> rusqlite::Result<u128> {
@@ -144,18 +244,6 @@ fn bits(row: &Row<'_>, column: &'static str) -> rusqlite::Result<u128> {
 
 fn unsigned(row: &Row<'_>, column: &'static str) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
-}
-
-/// Looks a stored word up among those of the domain.
-fn word<T>(
-    row: &Row<'_>,
-    column: &'static str,
-    known: impl FnOnce(&str) -> Option<T>,
-) -> rusqlite::Result<T> {
-    let stored = row.get_ref(column)?.as_str()?;
-    known(stored).ok_or_else(|| {
-        unreadable(column, format!("column `{column}` has the unknown word `{}`", clamp(stored)))
-    })
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
@@ -172,26 +260,19 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
             organisation: row.get("organisation")?,
         },
         feature: row.get("feature")?,
-        profile: word(row, "profile", |stored| {
-            [Profile::Realtime, Profile::Async, Profile::Batch]
-                .into_iter()
-                .find(|known| profile_word(*known) == stored)
-        })?,
+        profile: numbered(
+            row,
+            "profile",
+            &[Profile::Realtime, Profile::Async, Profile::Batch],
+            profile_number,
+        )?,
         asked: row.get("asked")?,
         answered_by: read_answered_by(row)?,
-        strategy: word(row, "strategy", |stored| {
-            [Strategy::Direct, Strategy::Fallback].into_iter().find(|known| known.as_str() == stored)
-        })?,
-        sensitivity: word(row, "sensitivity", |stored| stored.parse::<Sensitivity>().ok())?,
+        strategy: numbered(row, "strategy", &[Strategy::Direct, Strategy::Fallback], strategy_number)?,
+        sensitivity: numbered(row, "sensitivity", &Sensitivity::ALL, sensitivity_number)?,
         verdicts: lists.verdicts,
         failed_steps: lists.failed_steps,
-        usage: Usage {
-            prompt_tokens: row.get("prompt_tokens")?,
-            cached_tokens: row.get("cached_tokens")?,
-            cache_write_tokens: row.get("cache_write_tokens")?,
-            output_tokens: row.get("output_tokens")?,
-            reasoning_tokens: row.get("reasoning_tokens")?,
-        },
+        usage: read_usage(row)?,
         timings: Timings {
             queued: Duration::from_micros(unsigned(row, "queued_micros")?),
             first_token: row
@@ -200,7 +281,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
             total: Duration::from_micros(unsigned(row, "total_micros")?),
         },
         egress: lists.egress,
-        cost: Money { micros: row.get("cost_micros")?, currency: word(row, "cost_currency", Currency::new)? },
+        cost: Money { micros: row.get("cost_micros")?, currency: read_currency(row)? },
         in_doubt: lists.in_doubt,
         replay: lists.replay,
         notes: lists.notes,
@@ -208,18 +289,41 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
     })
 }
 
+fn read_tier(row: &Row<'_>) -> rusqlite::Result<Option<Tier>> {
+    if row.get_ref("tier")? == ValueRef::Null {
+        return Ok(None);
+    }
+    numbered(row, "tier", &[Tier::Device, Tier::Edge, Tier::Cloud], tier_number).map(Some)
+}
+
+fn read_usage(row: &Row<'_>) -> rusqlite::Result<Usage> {
+    Ok(Usage {
+        prompt_tokens: row.get("prompt_tokens")?,
+        cached_tokens: row.get("cached_tokens")?,
+        cache_write_tokens: row.get("cache_write_tokens")?,
+        output_tokens: row.get("output_tokens")?,
+        reasoning_tokens: row.get("reasoning_tokens")?,
+    })
+}
+
+fn read_currency(row: &Row<'_>) -> rusqlite::Result<Currency> {
+    let code = row.get_ref("cost_currency")?.as_str()?;
+    Currency::new(code)
+        .ok_or_else(|| unreadable("cost_currency", format!("`{}` is no currency", clamp(code))))
+}
+
 fn read_answered_by(row: &Row<'_>) -> rusqlite::Result<Option<AnsweredBy>> {
-    let Some(target) = row.get::<_, Option<String>>("target")? else { return Ok(None) };
-    let tier = word(row, "tier", |stored| stored.parse::<Tier>().ok())?;
+    let (Some(target), Some(tier)) = (row.get::<_, Option<String>>("target")?, read_tier(row)?) else {
+        return Ok(None);
+    };
     Ok(Some(AnsweredBy { target: TargetId(target), tier, model: row.get("model")? }))
 }
 
 fn read_outcome(row: &Row<'_>) -> rusqlite::Result<Outcome> {
-    let failed = || Ok(Outcome::Failed { code: row.get("code")?, message: row.get("message")? });
-    word(row, "outcome", |stored| match stored {
-        "answered" => Some(Ok(Outcome::Answered)),
-        "cancelled" => Some(Ok(Outcome::Cancelled)),
-        "failed" => Some(failed()),
-        _ => None,
-    })?
+    match row.get::<_, i64>("outcome")? {
+        0 => Ok(Outcome::Answered),
+        1 => Ok(Outcome::Cancelled),
+        2 => Ok(Outcome::Failed { code: row.get("code")?, message: row.get("message")? }),
+        stored => Err(unreadable("outcome", format!("column `outcome` has the unknown number {stored}"))),
+    }
 }

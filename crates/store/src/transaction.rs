@@ -2,19 +2,20 @@
 
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode};
 
 /// How often a transaction is begun before its error is given to the caller. SQLite has already waited for its busy
 /// timeout each time, so three tries are several seconds; more would only hide that something is wrong.
 pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Runs `work` in one transaction and commits it. When the database is busy or locked, everything is rolled back and
-/// `work` runs again, `attempts` times at most: it may run several times, its effects happen once. `name` appears in logs, with how long it took.
+/// `work` runs again, `attempts` times at most: it may run several times, its effects happen once. `name` appears in logs,
+/// with how long it took. The connection is borrowed as a whole, so that nothing else happens on it meanwhile.
 pub(crate) fn transact<T>(
     connection: &mut Connection,
     name: &'static str,
     attempts: u32,
-    mut work: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+    mut work: impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let started = Instant::now();
     let mut attempt = 1;
@@ -34,14 +35,34 @@ pub(crate) fn transact<T>(
 }
 
 fn once<T>(
-    connection: &mut Connection,
-    work: &mut impl FnMut(&Transaction<'_>) -> rusqlite::Result<T>,
+    connection: &Connection,
+    work: &mut impl FnMut(&Connection) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     // Immediate: the write lock is taken at the start, so that a transaction never fails half-way for want of it.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let value = work(&transaction)?;
-    transaction.commit()?;
+    step(connection, "BEGIN IMMEDIATE")?;
+    let _undo = RollBack(connection);
+    let value = work(connection)?;
+    step(connection, "COMMIT")?;
     Ok(value)
+}
+
+/// Prepared once: parsing these words each time costs as much as a row does.
+fn step(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+/// Ends a transaction that did not come to its end, also when `work` panicked.
+struct RollBack<'c>(&'c Connection);
+
+impl Drop for RollBack<'_> {
+    fn drop(&mut self) {
+        // Some errors have rolled everything back already.
+        if !self.0.is_autocommit()
+            && let Err(error) = step(self.0, "ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+    }
 }
 
 pub(crate) fn is_transient(error: &rusqlite::Error) -> bool {
@@ -76,6 +97,20 @@ mod tests {
         })
         .unwrap();
         assert_eq!((runs, rows(&connection)), (3, 1));
+    }
+
+    #[test]
+    fn work_that_panics_leaves_no_transaction_behind() {
+        let mut connection = table();
+        let work = std::panic::AssertUnwindSafe(|| {
+            transact(&mut connection, "test", ATTEMPTS, |tx| -> rusqlite::Result<()> {
+                tx.execute("INSERT INTO t VALUES (1)", [])?;
+                panic!("on purpose")
+            })
+        });
+        assert!(std::panic::catch_unwind(work).is_err());
+        assert!(connection.is_autocommit());
+        assert_eq!(rows(&connection), 0);
     }
 
     #[test]

@@ -8,30 +8,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use inshore_domain::{Receipt, ReceiptId};
+use inshore_domain::Currency;
 use rusqlite::Connection;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::detail;
+use crate::books::Mirror;
 use crate::error::StoreError;
 use crate::lock::Lock;
 use crate::reader::Read;
-use crate::rows;
+use crate::state::State;
 use crate::transaction::{ATTEMPTS, is_transient, transact};
+use crate::work::{Lost, Work};
 
-/// Receipts that may wait for the writer. At 12,000 a second this is a third of a second of work and, at about 1 KiB
+/// Orders that may wait for the writer. At 12,000 a second this is a third of a second of work and, at about 1 KiB
 /// each, 4 MiB; beyond it callers wait for room.
 pub(crate) const QUEUE: usize = 4096;
 /// How long SQLite waits for another program that is writing. Only a second process that ignores the lock file could
 /// be one; a caller's thread does not wait for it at all.
 const BUSY: Duration = Duration::from_secs(2);
-/// Most receipts in one transaction. The price of a commit is spread thin enough at a few dozen, and the first caller
+/// Most orders in one transaction. The price of a commit is spread thin enough at a few dozen, and the first caller
 /// of a batch waits for the last.
 pub(crate) const BATCH: usize = 256;
-/// How many receipts beyond the limit may gather before they are removed, so that not every commit also touches the
-/// far end of the tree; also the most that one transaction removes, about a millisecond of work.
-const PIECE: i64 = 128;
 /// Pages in the write-ahead log (4 MiB) after which the reader's thread is asked to copy them into the database file.
 /// As many bytes as SQLite's own default, which would do it inside a commit.
 const LOG_PAGES: u32 = 4000;
@@ -39,33 +37,11 @@ const LOG_PAGES: u32 = 4000;
 /// that never pauses, where the other thread cannot catch up.
 const LOG_PAGES_MOST: u32 = 64_000;
 
-/// What the writer is told to do.
+/// What the writer is told.
 pub(crate) enum Order {
-    Settle(Settlement),
+    Work(Work),
     /// Finish what is queued, close the database, then answer.
     Close(oneshot::Sender<()>),
-}
-
-/// A receipt on its way into the database.
-pub(crate) struct Settlement {
-    receipt: Box<Receipt>,
-    detail: Vec<u8>,
-    done: oneshot::Sender<Result<(), StoreError>>,
-}
-
-impl Settlement {
-    /// Encodes what can be encoded on the caller's thread.
-    pub(crate) fn new(receipt: Receipt, done: oneshot::Sender<Result<(), StoreError>>) -> Self {
-        let detail = detail::encode(&receipt);
-        Self { receipt: Box::new(receipt), detail, done }
-    }
-}
-
-/// The first and last `seq` of the table, to know its size without counting.
-#[derive(Clone, Copy)]
-struct Span {
-    first: i64,
-    last: i64,
 }
 
 /// Whether a turn may wait for another program that holds the database.
@@ -88,17 +64,30 @@ pub(crate) enum Turn {
     Ended,
 }
 
+/// What the writer shares with those who give it orders.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    /// The installation's, in which money is counted.
+    pub(crate) currency: Currency,
+    /// What callers see of the counters.
+    pub(crate) mirror: Arc<Mirror>,
+    /// Reservations of which nobody heard.
+    pub(crate) lost: Arc<Lost>,
+}
+
 pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
     orders: mpsc::Receiver<Order>,
+    common: Common,
     /// A batch that found the database busy.
-    held: Vec<Settlement>,
+    held: Vec<Work>,
     /// Those who wait for the end.
     closing: Vec<oneshot::Sender<()>>,
     busy: Duration,
     reader: mpsc::Sender<Read>,
-    span: Span,
+    /// What is known without asking the database.
+    state: Known,
     retained: i64,
     log_pages: Arc<AtomicU32>,
     /// How long the log was when the reader was last asked to copy it.
@@ -106,20 +95,40 @@ pub(crate) struct Writer {
     _lock: Arc<Lock>,
 }
 
+/// The state, and whether it is what the database holds.
+enum Known {
+    Good(State),
+    /// A transaction failed after it had changed this, or panicked and took it along: to be read again.
+    Stale(Option<State>),
+}
+
 impl Writer {
-    /// Takes over a connection whose schema is up to date.
+    /// Takes over a connection whose schema is up to date. Reservations that are open in it are of a process that has
+    /// died (its lock is ours), and nobody knows any more what their calls have cost.
     pub(crate) fn new(
         mut connection: Connection,
         path: PathBuf,
         retained: u32,
+        common: Common,
         orders: mpsc::Receiver<Order>,
         reader: mpsc::Sender<Read>,
         lock: Arc<Lock>,
     ) -> Result<Self, StoreError> {
         let failed = |error: rusqlite::Error| StoreError::from_sqlite(&path, &error);
-        let span = rows::span(&connection)
-            .map_err(failed)?
-            .map_or(Span { first: 1, last: 0 }, |(first, last)| Span { first, last });
+        let (mut state, doubted) = transact(&mut connection, "open", ATTEMPTS, |tx| {
+            let mut state = State::load(tx, common.currency, None)?;
+            let doubted = state.books.doubt_all(tx)?;
+            state.fold(tx)?;
+            Ok((state, doubted))
+        })
+        .map_err(failed)?;
+        if doubted > 0 {
+            tracing::warn!(
+                reservations = doubted,
+                "calls were under way when the last process ended; their cost is in doubt"
+            );
+        }
+        state.books.publish(&common.mirror);
         let log_pages = Arc::new(AtomicU32::new(0));
         let seen = Arc::clone(&log_pages);
         connection
@@ -132,11 +141,12 @@ impl Writer {
             connection,
             path,
             orders,
+            common,
             held: Vec::new(),
             closing: Vec::new(),
             busy: BUSY,
             reader,
-            span,
+            state: Known::Good(state),
             retained: i64::from(retained.max(1)),
             log_pages,
             copied_at: 0,
@@ -144,13 +154,16 @@ impl Writer {
         })
     }
 
-    /// Commits what is queued, `most` receipts at a time at most.
+    /// Commits what is queued, `most` orders at a time at most.
     pub(crate) fn turn(&mut self, most: usize, patience: Patience) -> Turn {
         let mut batch = std::mem::take(&mut self.held);
+        if !self.common.lost.is_empty() {
+            batch.push(Work::Forget(self.common.lost.take()));
+        }
         let mut ended = false;
         while batch.len() < most {
             match self.orders.try_recv() {
-                Ok(Order::Settle(settlement)) => batch.push(settlement),
+                Ok(Order::Work(work)) => batch.push(work),
                 Ok(Order::Close(done)) => {
                     // Orders that are queued are still carried out; new ones are refused.
                     self.orders.close();
@@ -171,65 +184,75 @@ impl Writer {
             return if ended { Turn::Ended } else { Turn::Idle };
         }
         let full = batch.len() >= most;
-        self.settle(batch, patience);
+        self.carry_out(batch, patience);
         self.tend_log(patience);
-        let left = full || ended || !self.closing.is_empty() || !self.held.is_empty() || self.log_is_long();
+        let left = full
+            || ended
+            || !self.closing.is_empty()
+            || !self.held.is_empty()
+            || !self.common.lost.is_empty()
+            || self.log_is_long();
         if left { Turn::More } else { Turn::Idle }
     }
 
-    /// Commits a batch and answers each caller. A caller that has gone away is no reason not to write.
-    fn settle(&mut self, batch: Vec<Settlement>, patience: Patience) {
-        match self.commit(&batch, patience) {
+    /// Commits a batch and answers each caller.
+    fn carry_out(&mut self, mut batch: Vec<Work>, patience: Patience) {
+        match self.commit(&mut batch, patience) {
+            Ok(()) => batch.into_iter().for_each(Work::answer),
             // Not now, and this thread must not wait: the next patient turn begins with it.
             Err(failed) if failed.busy && patience == Patience::None => self.held = batch,
-            Ok(written) => {
-                for (settlement, written) in batch.into_iter().zip(written) {
-                    let id = settlement.receipt.id;
-                    let _ = settlement.done.send(if written { Ok(()) } else { Err(already(id)) });
-                }
-            }
             Err(Failed { error, .. }) => {
-                tracing::error!(%error, receipts = batch.len(), "receipts could not be settled");
-                for settlement in batch {
-                    let _ = settlement.done.send(Err(error.clone()));
-                }
+                tracing::error!(%error, orders = batch.len(), "orders could not be carried out");
+                batch.into_iter().for_each(|work| work.fail(&error));
             }
         }
     }
 
-    /// One transaction: all receipts of the batch, and the oldest ones out. Says which were new.
-    fn commit(&mut self, batch: &[Settlement], patience: Patience) -> Result<Vec<bool>, Failed> {
-        let failed = |error: rusqlite::Error| Failed {
-            busy: is_transient(&error),
-            error: StoreError::from_sqlite(&self.path, &error),
-        };
-        let (before, retained) = (self.span, self.retained);
+    /// One transaction: all orders of the batch, and what is due from time to time.
+    fn commit(&mut self, batch: &mut [Work], patience: Patience) -> Result<(), Failed> {
         let (wait, attempts) = match patience {
             Patience::None => (Duration::ZERO, 1),
             Patience::Some => (self.busy, ATTEMPTS),
         };
-        self.connection.busy_timeout(wait).map_err(failed)?;
-        let (written, span) = transact(&mut self.connection, "settle", attempts, |tx| {
-            let mut span = before;
-            let mut written = Vec::with_capacity(batch.len());
-            for settlement in batch {
-                let new = rows::insert(tx, &settlement.receipt, &settlement.detail)?;
-                if new {
-                    span.last = tx.last_insert_rowid();
+        let Self { connection, path, common, state, retained, .. } = self;
+        let failed = |error: rusqlite::Error| Failed {
+            busy: is_transient(&error),
+            error: StoreError::from_sqlite(path, &error),
+        };
+        connection.busy_timeout(wait).map_err(failed)?;
+        // Taken out, so that a panic leaves none behind that is half changed.
+        let mut known = std::mem::replace(state, Known::Stale(None));
+        let done = transact(connection, "orders", attempts, |tx| {
+            let mut state = match std::mem::replace(&mut known, Known::Stale(None)) {
+                Known::Good(state) => state,
+                Known::Stale(earlier) => {
+                    common.mirror.clear();
+                    State::load(tx, common.currency, earlier.as_ref())?
                 }
-                written.push(new);
+            };
+            let mut work = batch.iter_mut().try_for_each(|work| work.carry_out(tx, &mut state));
+            work = work.and_then(|()| state.tend(tx, *retained));
+            known = Known::Stale(Some(state));
+            work
+        });
+        *state = match (&done, known) {
+            (Ok(()), Known::Stale(Some(mut state))) => {
+                state.books.publish(&common.mirror);
+                Known::Good(state)
             }
-            let excess = span.last - span.first + 1 - retained;
-            if excess >= PIECE {
-                // A batch adds at most BATCH, so twice as much removed at a time catches up with any load.
-                span.first += excess.min(2 * BATCH as i64);
-                rows::remove_before(tx, span.first)?;
-            }
-            Ok((written, span))
-        })
-        .map_err(failed)?;
-        self.span = span;
-        Ok(written)
+            (_, known) => known,
+        };
+        done.map_err(failed)
+    }
+
+    /// Brings the tables up to date, so that there is nothing to do when the store is opened again.
+    fn fold(&mut self) {
+        if let Known::Good(state) = &mut self.state
+            && let Err(error) = transact(&mut self.connection, "fold", ATTEMPTS, |tx| state.fold(tx))
+        {
+            // Nothing is lost: what was not folded is added up when the store is opened.
+            tracing::warn!(%error, "the tables could not be brought up to date");
+        }
     }
 
     fn log_is_long(&self) -> bool {
@@ -264,7 +287,8 @@ impl Writer {
     }
 
     /// Copies the log back, closes the database and frees the lock, then tells those who asked for it.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
+        self.fold();
         self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
         let Self { connection, closing, _lock, .. } = self;
         if let Err((_, error)) = connection.close() {
@@ -284,21 +308,22 @@ struct Failed {
     busy: bool,
 }
 
-fn already(id: ReceiptId) -> StoreError {
-    StoreError::AlreadySettled { id }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use inshore_domain::{
-        Money, Outcome, Principal, Profile, RequestId, Sensitivity, Strategy, Timestamp, Timings, TraceId,
-        Usage,
+        Money, Outcome, Principal, Profile, Receipt, ReceiptId, RequestId, Sensitivity, Strategy, Timestamp,
+        Timings, TraceId, Usage,
     };
 
+    use crate::books::Settled;
     use crate::connection::{connect, prepare};
     use crate::key::Key;
     use crate::migrations::migrate;
+    use crate::rows;
+    use crate::work::Settle;
+
+    type Answer = oneshot::Receiver<Result<Settled, StoreError>>;
 
     fn receipt(number: u128) -> Receipt {
         Receipt {
@@ -326,12 +351,22 @@ mod tests {
         }
     }
 
-    fn batch(numbers: std::ops::Range<u128>) -> Vec<Settlement> {
-        numbers.map(|number| Settlement::new(receipt(number), oneshot::channel().0)).collect()
+    fn settle(number: u128) -> (Work, Answer) {
+        let (done, answer) = oneshot::channel();
+        (Work::Settle(Settle::new(receipt(number), Vec::new(), done)), answer)
     }
 
+    /// Commits receipts as one batch, and says which were new.
     fn commit(writer: &mut Writer, numbers: std::ops::Range<u128>) -> Result<Vec<bool>, StoreError> {
-        writer.commit(&batch(numbers), Patience::Some).map_err(|failed| failed.error)
+        let (mut batch, answers): (Vec<_>, Vec<_>) = numbers.map(settle).unzip();
+        writer.commit(&mut batch, Patience::Some).map_err(|failed| failed.error)?;
+        batch.into_iter().for_each(Work::answer);
+        Ok(answers.into_iter().map(|mut answer| answer.try_recv().unwrap().is_ok()).collect())
+    }
+
+    fn span(writer: &Writer) -> (i64, i64) {
+        let Known::Good(state) = &writer.state else { panic!("the state is stale") };
+        (state.receipts.first, state.receipts.last)
     }
 
     fn writer(folder: &std::path::Path) -> Writer {
@@ -341,7 +376,9 @@ mod tests {
         migrate(&mut connection, &path).unwrap();
         let lock = Arc::new(Lock::take(&path).unwrap());
         let orders = mpsc::channel(1).1;
-        Writer::new(connection, path, 1_000_000, orders, mpsc::channel(1).0, lock).unwrap()
+        let mirror = Arc::new(Mirror::new(Currency::USD));
+        let common = Common { currency: Currency::USD, mirror, lost: Arc::default() };
+        Writer::new(connection, path, 1_000_000, common, orders, mpsc::channel(1).0, lock).unwrap()
     }
 
     #[test]
@@ -378,7 +415,7 @@ mod tests {
         let mut writer = writer(folder.path());
         assert_eq!(commit(&mut writer, 1..3).unwrap(), [true, true]);
         assert_eq!(commit(&mut writer, 2..5).unwrap(), [false, true, true]);
-        assert_eq!((writer.span.first, writer.span.last), (1, 4));
+        assert_eq!(span(&writer), (1, 4));
     }
 
     #[test]
@@ -387,15 +424,15 @@ mod tests {
         let mut writer = writer(folder.path());
         let (orders, queue) = mpsc::channel(8);
         writer.orders = queue;
-        let (done, mut answer) = oneshot::channel();
-        assert!(orders.try_send(Order::Settle(Settlement::new(receipt(1), done))).is_ok());
+        let (work, mut answer) = settle(1);
+        assert!(orders.try_send(Order::Work(work)).is_ok());
         let other = connect(&folder.path().join("db"), &Key::from_bytes([7; 32])).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         assert_eq!(writer.turn(8, Patience::None), Turn::More);
         assert!(answer.try_recv().is_err(), "not answered yet, and not failed");
         other.execute_batch("ROLLBACK").unwrap();
         assert_eq!(writer.turn(8, Patience::Some), Turn::Idle);
-        assert_eq!(answer.try_recv().unwrap(), Ok(()));
+        assert_eq!(answer.try_recv().unwrap(), Ok(Settled::default()));
         drop(orders);
         assert_eq!(writer.turn(8, Patience::None), Turn::Ended);
     }
@@ -406,17 +443,16 @@ mod tests {
         let mut writer = writer(folder.path());
         let (orders, queue) = mpsc::channel(8);
         writer.orders = queue;
-        let settle = |writer: &mut Writer, number, patience| {
-            let settlement = Settlement::new(receipt(number), oneshot::channel().0);
-            assert!(orders.try_send(Order::Settle(settlement)).is_ok());
+        let turn = |writer: &mut Writer, number, patience| {
+            assert!(orders.try_send(Order::Work(settle(number).0)).is_ok());
             writer.turn(8, patience)
         };
-        assert_eq!(settle(&mut writer, 1, Patience::None), Turn::Idle);
+        assert_eq!(turn(&mut writer, 1, Patience::None), Turn::Idle);
         // The hook reports what SQLite says, so a long log is pretended between commits.
         let hook: Option<fn(&mut rusqlite::hooks::Wal, std::ffi::c_int) -> rusqlite::Result<()>> = None;
         writer.connection.wal_hook(hook).unwrap();
         writer.log_pages.store(LOG_PAGES_MOST, Ordering::Relaxed);
-        assert_eq!(settle(&mut writer, 2, Patience::None), Turn::More);
+        assert_eq!(turn(&mut writer, 2, Patience::None), Turn::More);
         assert_eq!(writer.turn(8, Patience::Some), Turn::Idle);
         let in_log = "PRAGMA wal_checkpoint(PASSIVE)";
         let (log, copied): (i64, i64) =

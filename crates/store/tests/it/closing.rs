@@ -9,9 +9,9 @@ use crate::sample::{open, receipt};
 async fn a_receipt_is_written_even_if_nobody_waits() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
-    drop(store.settle(receipt(1)));
+    drop(store.settle(receipt(1), Vec::new()));
     // Orders are carried out in turn: when this one is done, so is the one before.
-    store.settle(receipt(2)).await.unwrap();
+    store.settle(receipt(2), Vec::new()).await.unwrap();
     assert_eq!(store.receipt(ReceiptId::from_bits(1)).await.unwrap(), Some(receipt(1)));
 }
 
@@ -20,11 +20,11 @@ async fn closing_carries_out_what_is_queued_and_frees_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     for number in 0..1000 {
-        drop(store.settle(receipt(number)));
+        drop(store.settle(receipt(number), Vec::new()));
     }
     let other_handle = store.clone();
     store.close().await.unwrap();
-    assert_eq!(other_handle.settle(receipt(5000)).await, Err(StoreError::Closed));
+    assert_eq!(other_handle.settle(receipt(5000), Vec::new()).await, Err(StoreError::Closed));
     assert_eq!(other_handle.receipts(1).await, Err(StoreError::Closed));
     store.close().await.unwrap();
     assert!(!folder.path().join("inshore.db-wal").exists(), "the log is copied back and gone");
@@ -41,7 +41,7 @@ async fn one_at_a_time() {
     let refused = open(folder.path()).unwrap_err();
     assert_eq!(refused, StoreError::InUse { path: folder.path().join("inshore.db") });
     assert!(refused.hint().is_some());
-    store.settle(receipt(1)).await.unwrap();
+    store.settle(receipt(1), Vec::new()).await.unwrap();
     store.close().await.unwrap();
     open(folder.path()).unwrap();
 }

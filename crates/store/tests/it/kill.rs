@@ -29,7 +29,7 @@ fn child() {
         let mut next: u128 = first.parse().unwrap();
         loop {
             let round: Vec<_> =
-                (next..next + 8).map(|number| (number, store.settle(receipt(number)))).collect();
+                (next..next + 8).map(|number| (number, store.settle(receipt(number), Vec::new()))).collect();
             for (number, settled) in round {
                 settled.await.unwrap();
                 println!("settled {number}");

@@ -24,7 +24,7 @@ fn store_bytes() -> Vec<u8> {
     runtime.block_on(async {
         let store = open(folder.path()).unwrap();
         for number in 0..300 {
-            drop(store.settle(receipt(number)));
+            drop(store.settle(receipt(number), Vec::new()));
         }
         store.close().await.unwrap();
     });

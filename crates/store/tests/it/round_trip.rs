@@ -144,7 +144,7 @@ fn any_receipt_survives_the_round_trip() {
     let store = open(folder.path()).unwrap();
     proptest!(|(receipt in any_receipt())| {
         let back = runtime.block_on(async {
-            store.settle(receipt.clone()).await?;
+            store.settle(receipt.clone(), Vec::new()).await?;
             store.receipt(receipt.id).await
         });
         prop_assert_eq!(back.unwrap(), Some(receipt));
@@ -158,7 +158,7 @@ async fn lists_are_newest_first_and_as_long_as_asked() {
     assert_eq!(store.receipts(10).await.unwrap(), []);
     // Ids that do not sort by time: the order of commits counts.
     for number in [5, 9, 2] {
-        store.settle(receipt(number)).await.unwrap();
+        store.settle(receipt(number), Vec::new()).await.unwrap();
     }
     assert_eq!(store.receipts(10).await.unwrap(), [receipt(2), receipt(9), receipt(5)]);
     assert_eq!(store.receipts(1).await.unwrap(), [receipt(2)]);
@@ -170,10 +170,13 @@ async fn lists_are_newest_first_and_as_long_as_asked() {
 async fn a_receipt_is_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
-    store.settle(receipt(1)).await.unwrap();
+    store.settle(receipt(1), Vec::new()).await.unwrap();
     let mut other = receipt(1);
     other.asked = "something else".into();
-    assert_eq!(store.settle(other).await, Err(StoreError::AlreadySettled { id: ReceiptId::from_bits(1) }));
+    assert_eq!(
+        store.settle(other, Vec::new()).await,
+        Err(StoreError::AlreadySettled { id: ReceiptId::from_bits(1) })
+    );
     assert_eq!(store.receipt(ReceiptId::from_bits(1)).await.unwrap(), Some(receipt(1)));
 }
 
@@ -186,7 +189,7 @@ async fn what_does_not_fit_is_cut_and_what_does_not_count_is_rounded() {
     long.outcome = Outcome::Failed { code: "failed".into(), message: "x".repeat(1 << 20) };
     long.failed_steps = vec![(TargetId("t".into()), "y".repeat(1 << 20))];
     long.timings = Timings { queued: Duration::from_nanos(1_999), first_token: None, total: Duration::MAX };
-    store.settle(long).await.unwrap();
+    store.settle(long, Vec::new()).await.unwrap();
     let back = store.receipt(ReceiptId::from_bits(1)).await.unwrap().unwrap();
     assert_eq!(back.asked, "ü".repeat(2048));
     assert_eq!(back.outcome, Outcome::Failed { code: "failed".into(), message: "x".repeat(4096) });
@@ -200,7 +203,7 @@ async fn many_callers_at_once_are_all_answered() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     // More than the queue holds, so that some wait for room.
-    let waiting: Vec<_> = (0..6000).map(|number| store.settle(receipt(number))).collect();
+    let waiting: Vec<_> = (0..6000).map(|number| store.settle(receipt(number), Vec::new())).collect();
     for settled in waiting {
         settled.await.unwrap();
     }

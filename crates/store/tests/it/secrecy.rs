@@ -9,9 +9,9 @@ async fn no_file_holds_a_receipt_in_the_clear() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     for number in 0..2000 {
-        drop(store.settle(receipt(number)));
+        drop(store.settle(receipt(number), Vec::new()));
     }
-    store.settle(receipt(5000)).await.unwrap();
+    store.settle(receipt(5000), Vec::new()).await.unwrap();
     let search = || {
         let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         for file in &files {
@@ -35,7 +35,7 @@ async fn only_the_owner_may_read_the_files() {
 
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
-    store.settle(receipt(1)).await.unwrap();
+    store.settle(receipt(1), Vec::new()).await.unwrap();
     for entry in fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(

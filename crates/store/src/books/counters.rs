@@ -1,0 +1,280 @@
+//! How much of each cap is used, window by window.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use inshore_domain::{Claim, Currency, Measure, Timestamp, Window};
+use rusqlite::{Connection, Row, params};
+
+use super::ledger::{amount, signed};
+use super::mirror::Mirror;
+use super::names::CounterParts;
+use crate::rows::{unreadable, word_of};
+
+/// Most counters whose window is not over. A cap that counts each user or feature by itself has as many as there are names;
+/// at about 200 bytes each these are 13 MiB, and beyond them a new name is refused.
+const MOST: usize = 65_536;
+/// Rows of windows that are over, for a clock that was set back: the newest ones stay. A few hundred KiB, and more than a
+/// year of a daily and a monthly cap for ten users.
+const KEPT: i64 = 4096;
+
+/// What is used of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Used {
+    pub(crate) settled: u64,
+    pub(crate) reserved: u64,
+    pub(crate) in_doubt: u64,
+}
+
+impl Used {
+    /// What is set aside.
+    pub(crate) fn held(&self) -> u64 {
+        self.reserved.saturating_add(self.in_doubt)
+    }
+
+    /// All of it.
+    pub(crate) fn all(&self) -> u64 {
+        self.held().saturating_add(self.settled)
+    }
+
+    /// Takes `held` from what is reserved or in doubt, and settles `used` of it. `None`: there is not so much.
+    pub(crate) fn close(&mut self, doubted: bool, held: u64, used: u64) -> Option<()> {
+        let from = if doubted { &mut self.in_doubt } else { &mut self.reserved };
+        *from = from.checked_sub(held)?;
+        self.settled = self.settled.checked_add(used)?;
+        Some(())
+    }
+
+    /// Sets aside.
+    pub(crate) fn reserve(&mut self, wanted: u64) -> Option<()> {
+        self.reserved = self.reserved.checked_add(wanted)?;
+        Some(())
+    }
+
+    /// Moves from reserved to in doubt.
+    pub(crate) fn doubt(&mut self, held: u64) -> Option<()> {
+        self.reserved = self.reserved.checked_sub(held)?;
+        self.in_doubt = self.in_doubt.checked_add(held)?;
+        Some(())
+    }
+}
+
+#[derive(Debug)]
+struct Counter {
+    key: Box<[u8]>,
+    measure: Measure,
+    ends: Timestamp,
+    used: Used,
+    /// What [`Mirror`] shows of it.
+    shown: Arc<AtomicU64>,
+    /// Changed since it was written to its row.
+    unwritten: bool,
+}
+
+/// The counters whose window is not over, and those that something is still set aside in.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    currency: Currency,
+    all: HashMap<i64, Counter>,
+    numbers: HashMap<Box<[u8]>, i64>,
+    buffer: Vec<u8>,
+    unwritten: Vec<i64>,
+    /// Changed since the mirror saw them; some may have left.
+    touched: Vec<i64>,
+    gone: Vec<Box<[u8]>>,
+    /// A row was added since old ones were removed.
+    grown: bool,
+    most: usize,
+}
+
+const COLUMNS: &str =
+    "counter, cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt";
+
+impl Counters {
+    /// Reads those whose window ends after `now` and those that hold something.
+    pub(crate) fn load(
+        connection: &Connection,
+        currency: Currency,
+        now: Timestamp,
+    ) -> rusqlite::Result<Self> {
+        let mut counters = Self {
+            currency,
+            all: HashMap::new(),
+            numbers: HashMap::new(),
+            buffer: Vec::new(),
+            unwritten: Vec::new(),
+            touched: Vec::new(),
+            gone: Vec::new(),
+            grown: false,
+            most: MOST,
+        };
+        let sql = format!("SELECT {COLUMNS} FROM counters WHERE ends > ?1 OR reserved > 0 OR in_doubt > 0");
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([signed(now.unix_millis())])?;
+        while let Some(row) = rows.next()? {
+            counters.take(row)?;
+        }
+        Ok(counters)
+    }
+
+    /// Takes a row into memory.
+    fn take(&mut self, row: &Row<'_>) -> rusqlite::Result<i64> {
+        let number: i64 = row.get("counter")?;
+        let measure = word_of(row, "measure", &Measure::ALL, |measure| measure.as_str())?;
+        let parts = CounterParts {
+            cap: row.get_ref("cap")?.as_str()?,
+            subject: row.get_ref("subject")?.as_str()?,
+            measure,
+            window: word_of(row, "window", &Window::ALL, |window| window.as_str())?,
+            since: amount(row, "since")?,
+            currency: Currency::new(row.get_ref("currency")?.as_str()?),
+        };
+        let used = Used {
+            settled: amount(row, "settled")?,
+            reserved: amount(row, "reserved")?,
+            in_doubt: amount(row, "in_doubt")?,
+        };
+        let ends = Timestamp::from_unix_millis(amount(row, "ends")?);
+        self.enter(number, &parts, ends, used);
+        Ok(number)
+    }
+
+    fn enter(&mut self, number: i64, parts: &CounterParts<'_>, ends: Timestamp, used: Used) {
+        parts.pack_into(&mut self.buffer);
+        let key: Box<[u8]> = self.buffer.as_slice().into();
+        self.numbers.insert(key.clone(), number);
+        self.touched.push(number);
+        let shown = Arc::new(AtomicU64::new(used.all()));
+        let measure = parts.measure;
+        self.all.insert(number, Counter { key, measure, ends, used, shown, unwritten: false });
+    }
+
+    /// The number of the counter that a claim names; `None` where nothing was ever counted.
+    pub(crate) fn find(&mut self, connection: &Connection, claim: &Claim) -> rusqlite::Result<Option<i64>> {
+        let parts = CounterParts::of(claim, self.currency);
+        parts.pack_into(&mut self.buffer);
+        if let Some(number) = self.numbers.get(self.buffer.as_slice()) {
+            return Ok(Some(*number));
+        }
+        // Of a window that is over, after the clock was set back; or there is none.
+        let sql = "SELECT counter, cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt \
+            FROM counters WHERE cap = ?1 AND subject = ?2 AND measure = ?3 AND window = ?4 AND currency = ?5 AND since = ?6";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![
+            parts.cap,
+            parts.subject,
+            parts.measure.as_str(),
+            parts.window.as_str(),
+            parts.currency.as_ref().map_or("", Currency::code),
+            signed(parts.since),
+        ])?;
+        rows.next()?.map(|row| self.take(row)).transpose()
+    }
+
+    /// Makes the counter that a claim names, and gives its number; `None` when there are too many.
+    pub(crate) fn create(&mut self, connection: &Connection, claim: &Claim) -> rusqlite::Result<Option<i64>> {
+        if self.all.len() >= self.most {
+            return Ok(None);
+        }
+        let parts = CounterParts::of(claim, self.currency);
+        let ends = claim.renews.unwrap_or(Timestamp::from_unix_millis(u64::MAX));
+        let sql = "INSERT INTO counters (cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0)";
+        let number = connection.prepare_cached(sql)?.insert(params![
+            parts.cap,
+            parts.subject,
+            parts.measure.as_str(),
+            parts.window.as_str(),
+            parts.currency.as_ref().map_or("", Currency::code),
+            signed(parts.since),
+            signed(ends.unix_millis()),
+        ])?;
+        self.enter(number, &parts, ends, Used::default());
+        self.grown = true;
+        Ok(Some(number))
+    }
+
+    /// Makes sure that a counter is in memory.
+    pub(crate) fn fetch(&mut self, connection: &Connection, number: i64) -> rusqlite::Result<()> {
+        if self.all.contains_key(&number) {
+            return Ok(());
+        }
+        let sql = format!("SELECT {COLUMNS} FROM counters WHERE counter = ?1");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([number])?;
+        let row = rows.next()?.ok_or_else(|| missing(number))?;
+        self.take(row).map(|_| ())
+    }
+
+    /// What is used of a counter.
+    pub(crate) fn used(&self, number: i64) -> Used {
+        self.all.get(&number).map(|counter| counter.used).unwrap_or_default()
+    }
+
+    /// Changes a counter. `change` gets its measure, and says `None` where that would take more than there is.
+    pub(crate) fn change(
+        &mut self,
+        number: i64,
+        change: impl FnOnce(Measure, &mut Used) -> Option<()>,
+    ) -> rusqlite::Result<()> {
+        let counter = self.all.get_mut(&number).ok_or_else(|| missing(number))?;
+        change(counter.measure, &mut counter.used).ok_or_else(|| {
+            unreadable("counters", format!("counter {number} does not hold what is taken from it"))
+        })?;
+        self.touched.push(number);
+        if !std::mem::replace(&mut counter.unwritten, true) {
+            self.unwritten.push(number);
+        }
+        Ok(())
+    }
+
+    /// Writes what has changed to the rows, and lets go of windows that were over at `now`.
+    pub(crate) fn fold(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let sql = "UPDATE counters SET settled = ?2, reserved = ?3, in_doubt = ?4 WHERE counter = ?1";
+        let mut statement = connection.prepare_cached(sql)?;
+        for number in self.unwritten.drain(..) {
+            if let Some(counter) = self.all.get_mut(&number) {
+                counter.unwritten = false;
+                let Used { settled, reserved, in_doubt } = counter.used;
+                statement.execute([number, signed(settled), signed(reserved), signed(in_doubt)])?;
+            }
+        }
+        if !std::mem::take(&mut self.grown) {
+            return Ok(());
+        }
+        let (numbers, gone) = (&mut self.numbers, &mut self.gone);
+        self.all.retain(|_, counter| {
+            let stays = counter.ends > now || counter.used.held() > 0;
+            if !stays {
+                numbers.remove(&counter.key);
+                gone.push(counter.key.clone());
+            }
+            stays
+        });
+        let sql = "DELETE FROM counters WHERE counter <= (SELECT max(counter) FROM counters) - ?1 AND ends <= ?2 \
+            AND reserved = 0 AND in_doubt = 0";
+        connection.prepare_cached(sql)?.execute([KEPT, signed(now.unix_millis())])?;
+        Ok(())
+    }
+
+    /// Shows what has changed since the last call; to be called after the commit.
+    pub(crate) fn publish(&mut self, mirror: &Mirror) {
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            mirror.remove(&gone);
+        }
+        for number in self.touched.drain(..) {
+            let Some(counter) = self.all.get(&number) else { continue };
+            counter.shown.store(counter.used.all(), Ordering::Relaxed);
+            // Two: the map of the mirror has the other.
+            if Arc::strong_count(&counter.shown) < 2 {
+                mirror.insert(counter.key.clone(), Arc::clone(&counter.shown));
+            }
+        }
+    }
+}
+
+fn missing(number: i64) -> rusqlite::Error {
+    unreadable("counters", format!("there is no counter {number}"))
+}
