@@ -68,12 +68,31 @@ pub struct BackendError {
     pub retry_after: Option<Duration>,
     /// What to do next, where there is something to do.
     pub hint: Option<String>,
+    /// Whether the failed call can have cost something.
+    pub billed: Billed,
+}
+
+/// Whether a failed call can have cost something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Billed {
+    /// It was refused before any work, or never arrived.
+    No,
+    /// Work may have been done, or was: nobody knows what it cost.
+    Maybe,
 }
 
 impl BackendError {
-    /// An error without hint or delay.
+    /// An error without hint or delay; whether it can have cost something is what its kind usually means.
     pub fn new(kind: BackendErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, hint: None }
+        let billed = kind.usually_billed();
+        Self { kind, message: message.into(), retry_after: None, hint: None, billed }
+    }
+
+    /// The same, where it is known whether the call can have cost something.
+    #[must_use]
+    pub fn with_billed(mut self, billed: Billed) -> Self {
+        self.billed = billed;
+        self
     }
 
     /// The same with a hint.
@@ -140,6 +159,22 @@ impl BackendErrorKind {
                 | Self::Overloaded
                 | Self::Unauthorised
         )
+    }
+
+    /// Refusals cost nothing; whatever happens after a request was sent may have.
+    fn usually_billed(&self) -> Billed {
+        match self {
+            Self::Unreachable | Self::Timeout | Self::Failed | Self::Protocol => Billed::Maybe,
+            Self::InvalidRequest { .. }
+            | Self::ContextExceeded { .. }
+            | Self::Unsupported
+            | Self::ModelNotFound
+            | Self::ModelUnusable
+            | Self::Unauthorised
+            | Self::Overloaded
+            | Self::RateLimited
+            | Self::ShuttingDown => Billed::No,
+        }
     }
 
     /// A stable word for machines.

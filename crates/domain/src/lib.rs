@@ -22,7 +22,7 @@ pub mod target;
 pub mod time;
 
 pub use backend::{
-    Backend, BackendError, BackendErrorKind, BoxFuture, Call, Embedder, Embeddings, EventStream,
+    Backend, BackendError, BackendErrorKind, Billed, BoxFuture, Call, Embedder, Embeddings, EventStream,
 };
 pub use cap::{Amounts, Cap, Claim, Closing, Covers, Measure, OverCap, Reservation, Window};
 pub use decision::{Decision, Estimate, Exclusion, Step, Strategy, Verdict};
