@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::frames::{FromChild, MAX_FRAME, ToChild, WorkId};
 
 /// Frames that may wait for the scheduler. More, and the socket fills up and the daemon waits.
@@ -35,7 +37,10 @@ pub(crate) enum ReadError {
 }
 
 /// Reads one frame.
-pub(crate) fn read_frame(from: &mut impl Read, buffer: &mut Vec<u8>) -> Result<ToChild, ReadError> {
+pub(crate) fn read_frame<T: DeserializeOwned>(
+    from: &mut impl Read,
+    buffer: &mut Vec<u8>,
+) -> Result<T, ReadError> {
     let mut length = [0; 4];
     from.read_exact(&mut length).map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => ReadError::Closed,
@@ -119,7 +124,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Appends a frame's bytes.
-fn encode(frame: &FromChild, bytes: &mut Vec<u8>) {
+pub(crate) fn encode(frame: &impl Serialize, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     let Ok(mut written) = postcard::to_extend(frame, std::mem::take(bytes)) else {
@@ -217,17 +222,17 @@ mod tests {
     fn a_frame_comes_back_as_it_was_sent() {
         let frame = ToChild::Cancel { id: 7 };
         let bytes = framed(&postcard::to_stdvec(&frame).unwrap());
-        assert_eq!(read_frame(&mut bytes.as_slice(), &mut Vec::new()).unwrap(), frame);
+        assert_eq!(read_frame::<ToChild>(&mut bytes.as_slice(), &mut Vec::new()).unwrap(), frame);
     }
 
     #[test]
     fn too_long_and_cut_frames_are_told_apart() {
         let mut long: &[u8] = &[0xff, 0xff, 0xff, 0x7f];
-        assert!(matches!(read_frame(&mut long, &mut Vec::new()), Err(ReadError::TooLong(_))));
+        assert!(matches!(read_frame::<ToChild>(&mut long, &mut Vec::new()), Err(ReadError::TooLong(_))));
         let mut cut: &[u8] = &[9, 0, 0, 0, 1];
-        assert!(matches!(read_frame(&mut cut, &mut Vec::new()), Err(ReadError::Closed)));
+        assert!(matches!(read_frame::<ToChild>(&mut cut, &mut Vec::new()), Err(ReadError::Closed)));
         let mut trailing: &[u8] = &framed(&[8, 0, 0]);
-        assert!(matches!(read_frame(&mut trailing, &mut Vec::new()), Err(ReadError::Garbage(_))));
+        assert!(matches!(read_frame::<ToChild>(&mut trailing, &mut Vec::new()), Err(ReadError::Garbage(_))));
     }
 
     #[test]
@@ -251,8 +256,8 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut buffer = Vec::new();
-            let _ = read_frame(&mut framed(&body).as_slice(), &mut buffer);
-            let _ = read_frame(&mut body.as_slice(), &mut buffer);
+            let _ = read_frame::<ToChild>(&mut framed(&body).as_slice(), &mut buffer);
+            let _ = read_frame::<ToChild>(&mut body.as_slice(), &mut buffer);
             prop_assert!(buffer.capacity() < 64 << 10);
         }
     }

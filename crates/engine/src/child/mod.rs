@@ -1,6 +1,7 @@
-//! The engine child: a process that owns one model and nothing else.
+//! The engine child: a process that owns one model and nothing else. Or, by its first frame, a process that writes the
+//! conversations of one model and owns nothing at all: [`writer`].
 //!
-//! [`run`] is the whole of it. The order at the start is what makes it safe: read the load frame, choose the CPU code, lock
+//! `run` is the whole of it. The order at the start is what makes it safe: read the load frame, choose the CPU code, lock
 //! every door ([`sandbox`]), and only then let llama.cpp see the first byte of the model, which anybody may have written.
 //! From then on the process can compute, and talk to the daemon over the one socket that it was born with.
 //!
@@ -23,6 +24,7 @@ mod sampling;
 mod sandbox;
 mod scheduler;
 mod text;
+mod writer;
 
 use std::fs::File;
 use std::io::Write;
@@ -49,21 +51,21 @@ const MAX_BATCH: u32 = 8192;
 /// Texts whose vectors are computed at once.
 const EMBEDDING_SEQUENCES: u32 = 32;
 
-/// Runs the child with the descriptors that the daemon hands over: 0 is its end of the socket pair, 3 the model, and
-/// 4 and up the adapters, in the order of [`Load::adapters`]. Returns when loading fails or the daemon is gone; mostly the
-/// process ends by itself when the socket closes.
+/// Runs the child with the descriptors that the daemon hands over: 0 is its end of the socket pair; where it is to run a model, 3
+/// is the model, and 4 and up are the adapters, in the order of [`Load::adapters`]. Returns when loading fails or the daemon is
+/// gone; mostly the process ends by itself when the socket closes.
 pub fn run_inherited() -> ExitCode {
-    run(process::inherited(0), process::inherited(3), process::inherited_from(4))
+    let mut socket = File::from(process::inherited(0));
+    match link::read_frame(&mut socket, &mut Vec::new()) {
+        Ok(ToChild::Load(load)) => run(socket, load, process::inherited(3), process::inherited_from(4)),
+        Ok(ToChild::Write { template, require_sandbox }) => writer::run(socket, *template, require_sandbox),
+        Ok(_) => end("the first frame does not say what to do"),
+        Err(error) => end(&error.to_string()),
+    }
 }
 
-/// Runs the child. `adapters` are taken in order, as many as the load frame names.
-pub fn run(socket: OwnedFd, model: OwnedFd, adapters: impl IntoIterator<Item = OwnedFd>) -> ExitCode {
-    let mut socket = File::from(socket);
-    let load = match link::read_frame(&mut socket, &mut Vec::new()) {
-        Ok(ToChild::Load(load)) => load,
-        Ok(_) => return end("the first frame does not say what to load"),
-        Err(error) => return end(&error.to_string()),
-    };
+/// Runs a model. `adapters` are taken in order, as many as the load frame names.
+fn run(socket: File, load: Load, model: OwnedFd, adapters: impl IntoIterator<Item = OwnedFd>) -> ExitCode {
     let begun = Instant::now();
     llama::start();
     let variant = cpu::choose();
@@ -79,7 +81,8 @@ pub fn run(socket: OwnedFd, model: OwnedFd, adapters: impl IntoIterator<Item = O
         Ok(inbox) => inbox,
         Err(error) => return end(&format!("cannot start a thread: {error}")),
     };
-    let outcome = require(&load, sandbox).and_then(|sandbox| Ok((sandbox, build(&load, model, adapters)?)));
+    let outcome = require(load.require_sandbox, sandbox)
+        .and_then(|sandbox| Ok((sandbox, build(&load, model, adapters)?)));
     let (sandbox, built) = match outcome {
         Ok(outcome) => outcome,
         Err(message) => {
@@ -124,11 +127,9 @@ fn gone(message: &str) -> ! {
     process::exit_now(i32::from(message != link::ReadError::Closed.to_string()))
 }
 
-fn require(load: &Load, sandbox: sandbox::Outcome) -> Result<Vec<String>, String> {
+fn require(required: bool, sandbox: sandbox::Outcome) -> Result<Vec<String>, String> {
     match sandbox.missing {
-        Some(missing) if load.require_sandbox => {
-            Err(format!("the sandbox cannot be put in force: {missing}"))
-        }
+        Some(missing) if required => Err(format!("the sandbox cannot be put in force: {missing}")),
         _ => Ok(sandbox.in_force),
     }
 }

@@ -37,6 +37,29 @@ pub(crate) fn close_to_others() {
     }
 }
 
+/// Limits what this process may still add to its memory. What it cannot get ends it.
+#[cfg(target_os = "linux")]
+pub(crate) fn limit_memory(more: u64) -> std::io::Result<()> {
+    let sizes = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = sizes.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or(std::io::ErrorKind::InvalidData)?;
+    // SAFETY: asks for a number.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let most = pages.saturating_mul(page).saturating_add(more);
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: a plain system call on our own process.
+    match unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Other systems accept a limit and do not keep it.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn limit_memory(_more: u64) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Ends the process at once. Other threads may be computing, so nothing is torn down.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: does not return; the system takes everything back.

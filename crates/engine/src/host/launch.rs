@@ -35,8 +35,11 @@ impl fmt::Debug for Launched {
 
 /// Starts children. The daemon's is [`CommandLauncher`]; tests hand in one of their own.
 pub trait Launcher: Send + Sync + fmt::Debug {
-    /// Starts one. Returns at once.
+    /// Starts one that is to run a model. Returns at once.
     fn launch(&self, descriptors: Descriptors) -> io::Result<Launched>;
+
+    /// Starts one that is to write conversations, and gets nothing but its socket. Returns at once.
+    fn launch_writer(&self) -> io::Result<Launched>;
 }
 
 /// A process as far as the daemon cares.
@@ -45,6 +48,8 @@ pub trait Process: Send {
     fn pid(&self) -> Option<u32>;
     /// Ends it at once; nothing happens when it has ended.
     fn kill(&mut self);
+    /// Whether it has ended, without waiting.
+    fn has_ended(&mut self) -> bool;
     /// Waits until it has ended; how, in words.
     fn wait(&mut self) -> BoxFuture<'_, String>;
     /// The last line it logged.
@@ -67,6 +72,7 @@ mod unix {
     use std::os::unix::process::ExitStatusExt;
     use std::process::{ExitStatus, Stdio};
     use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::Duration;
 
     use command_fds::{CommandFdExt, FdMapping};
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -76,40 +82,53 @@ mod unix {
 
     /// The child's first descriptor behind the standard ones.
     const FIRST_DESCRIPTOR: i32 = 3;
+    /// How long the rest of a dead child's log is read: somebody else could still hold the pipe.
+    const LAST_WORDS: Duration = Duration::from_millis(200);
     /// Lines kept of what the child logs, for the message when it dies.
     const KEPT_LINES: usize = 50;
     /// A longer line is cut into several; bounds memory.
     const MAX_LINE: u64 = 4096;
 
     impl Launcher for CommandLauncher {
-        /// The child gets its socket as standard input, one variable that its C library reads, and nothing else. It ends
-        /// with the daemon in any case, because its socket closes.
+        /// The child gets its socket, the files, one variable that its C library reads, and nothing else.
         fn launch(&self, descriptors: Descriptors) -> io::Result<Launched> {
-            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            let stream = tokio::net::UnixStream::from_std(ours)?;
             let files = std::iter::once(descriptors.model).chain(descriptors.adapters);
             let mappings = files
                 .zip(FIRST_DESCRIPTOR..)
                 .map(|(file, child_fd)| FdMapping { parent_fd: file.into(), child_fd });
-            let mut command = Command::new(&self.program);
-            command
-                .args(&self.arguments)
-                .env_clear()
-                // Large pages for the weights: a prompt is read a tenth faster. Other C libraries do not know the variable.
-                .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-                .stdin(Stdio::from(OwnedFd::from(theirs)))
-                .stdout(Stdio::null());
-            command.stderr(Stdio::piped()).kill_on_drop(true).current_dir("/");
+            let mut command = self.command();
+            // Large pages for the weights: a prompt is read a tenth faster. Other C libraries do not know the variable.
+            command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
             command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
-            let mut child = command.spawn()?;
-            let lines = Arc::new(Mutex::new(VecDeque::new()));
-            let log = child.stderr.take().map(|stderr| follow(stderr, Arc::clone(&lines)));
-            Ok(Launched {
-                stream,
-                process: Box::new(Running { child, log: log.map(|log| Box::pin(log) as _), lines }),
-            })
+            start(command)
         }
+
+        fn launch_writer(&self) -> io::Result<Launched> {
+            start(self.command())
+        }
+    }
+
+    impl CommandLauncher {
+        fn command(&self) -> Command {
+            let mut command = Command::new(&self.program);
+            command.args(&self.arguments).env_clear().current_dir("/").kill_on_drop(true);
+            command
+        }
+    }
+
+    /// The child's socket is its standard input, so that it ends with the daemon in any case.
+    fn start(mut command: Command) -> io::Result<Launched> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let stream = tokio::net::UnixStream::from_std(ours)?;
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let log = child.stderr.take().map(|stderr| follow(stderr, Arc::clone(&lines)));
+        Ok(Launched {
+            stream,
+            process: Box::new(Running { child, log: log.map(|log| Box::pin(log) as _), lines }),
+        })
     }
 
     struct Running {
@@ -127,6 +146,10 @@ mod unix {
             let _ = self.child.start_kill();
         }
 
+        fn has_ended(&mut self) -> bool {
+            !matches!(self.child.try_wait(), Ok(None))
+        }
+
         fn wait(&mut self) -> BoxFuture<'_, String> {
             Box::pin(async {
                 let waiting = self.child.wait();
@@ -135,8 +158,14 @@ mod unix {
                     Some(log) => {
                         tokio::pin!(waiting);
                         tokio::select! {
-                            status = &mut waiting => status,
-                            () = log => { self.log = None; waiting.await }
+                            status = &mut waiting => {
+                                // Its last words may still be in the pipe, which has ended with it.
+                                if tokio::time::timeout(LAST_WORDS, &mut *log).await.is_ok() {
+                                    self.log = None;
+                                }
+                                status
+                            }
+                            () = &mut *log => { self.log = None; waiting.await }
                         }
                     }
                 };
@@ -180,6 +209,10 @@ mod unix {
                 Ok(_) => {}
             }
             let line = super::super::short(String::from_utf8_lossy(&line).trim());
+            // Comes behind everything that Rust has to say of its end, and says nothing.
+            if line.starts_with("note: run with `RUST_BACKTRACE") {
+                continue;
+            }
             tracing::debug!(target: "inshore_engine::child", "{line}");
             let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() == KEPT_LINES {
@@ -193,6 +226,10 @@ mod unix {
 #[cfg(not(unix))]
 impl Launcher for CommandLauncher {
     fn launch(&self, _: Descriptors) -> io::Result<Launched> {
+        self.launch_writer()
+    }
+
+    fn launch_writer(&self) -> io::Result<Launched> {
         let message = "inference on this device is not supported on this operating system yet";
         Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }

@@ -6,7 +6,7 @@
 
 mod launch;
 mod queue;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -12,7 +12,7 @@ const KEPT_BUFFER: usize = 2 << 20;
 
 /// What is wrong with a frame.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WireError {
+pub(crate) enum WireError {
     #[error("a frame of {0} bytes is longer than the limit")]
     TooLong(usize),
     #[error("a frame does not decode: {0}")]
@@ -23,18 +23,18 @@ pub(super) enum WireError {
     Io(#[from] io::Error),
 }
 
-pub(super) struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     source: tokio::io::BufReader<R>,
     buffer: Vec<u8>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self { source: tokio::io::BufReader::with_capacity(16 << 10, source), buffer: Vec::new() }
     }
 
     /// The next frame and its length; `None` at the end. Memory grows with what has arrived, not with what a length promises.
-    pub(super) async fn read<T: DeserializeOwned>(&mut self) -> Result<Option<(T, usize)>, WireError> {
+    pub(crate) async fn read<T: DeserializeOwned>(&mut self) -> Result<Option<(T, usize)>, WireError> {
         let mut head = [0u8; 4];
         let mut have = 0;
         while have < head.len() {
@@ -67,17 +67,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-pub(super) struct FrameWriter<W> {
+pub(crate) struct FrameWriter<W> {
     sink: W,
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
-    pub(super) fn new(sink: W) -> Self {
+    pub(crate) fn new(sink: W) -> Self {
         Self { sink }
     }
 
-    /// Writes a frame. Not safe to drop half way; the only caller runs it to the end.
-    pub(super) async fn write<T: Serialize>(&mut self, frame: &T) -> Result<(), WireError> {
+    /// Writes a frame. Dropped half way, it leaves a socket that is of no more use.
+    pub(crate) async fn write<T: Serialize>(&mut self, frame: &T) -> Result<(), WireError> {
         let bytes = postcard::to_extend(frame, vec![0; 4]).map_err(WireError::Undecodable)?;
         let len = bytes.len().saturating_sub(4);
         if len > MAX_FRAME {

@@ -61,7 +61,7 @@ pub(super) fn failed(model: &str, error: WorkError) -> BackendError {
 }
 
 /// A child's text for people.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -31,7 +31,7 @@ impl Backend for DeviceBackend {
             let seed = options.clock.random() as u64;
             let store = self.inner.prefixes.clone();
             // Rendered before loading, so that what is wrong with a request costs nothing.
-            let jobs = request::jobs(&self.slot.known, &call.request, seed, store.as_deref())?;
+            let jobs = request::jobs(&self.inner, &self.slot, &call.request, seed, store.as_deref()).await?;
             let lease = load::acquire(&self.inner, &self.slot).await?;
             start(self.slot.id().to_owned(), lease, jobs, Arc::clone(&options.clock), store).await
         })
@@ -39,7 +39,7 @@ impl Backend for DeviceBackend {
 
     fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<u32, BackendError>> {
         Box::pin(async move {
-            let prompts = self.prompts(&call.request.task)?;
+            let prompts = self.prompts(&call.request.task).await?;
             let lease = load::acquire(&self.inner, &self.slot).await?;
             let mut count: u32 = 0;
             for prompt in prompts {
@@ -52,11 +52,12 @@ impl Backend for DeviceBackend {
 }
 
 impl DeviceBackend {
-    fn prompts(&self, task: &Task) -> Result<Vec<Prompt>, BackendError> {
+    async fn prompts(&self, task: &Task) -> Result<Vec<Prompt>, BackendError> {
         let known = &self.slot.known;
         match task {
             Task::Chat(chat) => {
-                request::render(known, chat).map(|rendered| vec![Prompt::Pieces(rendered.pieces)])
+                let rendered = request::write(&self.inner, &self.slot, chat).await?;
+                Ok(vec![Prompt::Pieces(rendered.pieces)])
             }
             Task::Completion(completion) => {
                 let suffix = completion.suffix.as_deref();

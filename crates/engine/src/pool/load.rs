@@ -255,6 +255,7 @@ async fn keep(inner: Arc<Inner>, slot: Arc<Slot>, host: Arc<Host>) {
         slot.note_crash();
     }
     slot.used.notify_waiters();
+    slot.writer.end().await;
 }
 
 /// Returns when no request uses the model, and the one it was loaded for has.

@@ -2,10 +2,10 @@
 //!
 //! Layout: [`options`] what the pool is told; [`system`] memory and cores; `slot` one model and whether it is loaded; `load` getting it in and out
 //! of memory; `request` from a domain request to the child's; `answer` from the child's frames to domain events; `backend` the traits of the
-//! domain; `prefixes` saved prefixes.
+//! domain; `prefixes` saved prefixes; `writer` the process that writes a model's conversations.
 //!
 //! Invariants: a model is loaded at most once at a time, whoever asks; it is never unloaded while a request runs on it; the memory it needs is
-//! computed and compared before a child is started; a child's end is an error for its own requests only.
+//! computed and compared before a child is started; a child's end is an error for its own requests only; no template is run in the daemon.
 
 mod answer;
 mod backend;
@@ -15,6 +15,7 @@ mod prefixes;
 mod request;
 mod slot;
 pub mod system;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -246,6 +247,9 @@ impl DevicePool {
         self.0.closing.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        for slot in self.0.slots() {
+            slot.writer.end().await;
+        }
     }
 }
 
@@ -337,16 +341,7 @@ fn look(options: &PoolOptions, model: DeviceModel) -> Result<Known, BackendError
         .map_err(|error| unusable(format!("`{}` cannot be opened: {error}", model.id)))?;
     let identity = Identity::of(&file, &about)
         .map_err(|error| unusable(format!("`{}` cannot be read: {error}", model.id)))?;
-    // A broken template is no reason to refuse completions.
-    let template = ChatTemplate::of(&about, model.template.as_deref(), &options.clock).or_else(|error| {
-        tracing::warn!(model = %model.id, %error, "the chat template cannot be used");
-        ChatTemplate::of(
-            &Model { chat_template: None, named_templates: Vec::new(), ..about.clone() },
-            None,
-            &options.clock,
-        )
-    });
-    let template = template.map_err(|error| unusable(error.to_string()))?;
+    let template = ChatTemplate::of(&about, model.template.as_deref());
     let embeddings = model.overrides.embeddings.unwrap_or_else(|| about.embedding_only());
     let shape = shape(options, &model, &about)?;
     let estimate = Estimate::of(&about, shape);
@@ -354,18 +349,7 @@ fn look(options: &PoolOptions, model: DeviceModel) -> Result<Known, BackendError
     let target = Arc::new(target(&model, shape.context, capabilities));
     let keep_alive = model.overrides.keep_alive.unwrap_or(options.keep_alive);
     let format = Format::of(template.source());
-    Ok(Known {
-        model,
-        about,
-        template: Arc::new(template),
-        format,
-        target,
-        shape,
-        estimate,
-        identity,
-        embeddings,
-        keep_alive,
-    })
+    Ok(Known { model, about, template, format, target, shape, estimate, identity, embeddings, keep_alive })
 }
 
 /// The context is the smallest of what the model was trained for, what is configured, and what fits in the whole machine.

@@ -5,10 +5,11 @@ use inshore_domain::request::{
 };
 use inshore_domain::{BackendError, BackendErrorKind, Request, Task};
 
+use super::Inner;
 use super::prefixes::PrefixStore;
-use super::slot::Known;
+use super::slot::{Known, Slot};
+use crate::frames::conversation::Rendered;
 use crate::frames::{self, Constraint, Generate, Piece, Prompt, SavePrefix};
-use crate::template::{Rendered, TemplateError};
 use crate::tools::{self, Format, Parser, Wanted};
 
 /// Answers to one request, over all prompts: more than the child has sequences for would only wait in line.
@@ -60,18 +61,23 @@ pub(super) fn scope(app: &str) -> u64 {
 }
 
 /// The work for a request; the seed is used where the request names none.
-pub(super) fn jobs(
-    known: &Known,
+pub(super) async fn jobs(
+    inner: &Inner,
+    slot: &Slot,
     request: &Request,
     seed: u64,
     store: Option<&PrefixStore>,
 ) -> Result<Vec<Job>, BackendError> {
+    let known = &slot.known;
     if known.embeddings {
         return Err(unsupported(format!("`{}` makes embeddings and no text", known.model.id)));
     }
     let scope = scope(&request.principal.app);
     match &request.task {
-        Task::Chat(chat) => chat_job(known, chat, seed, scope, store).map(|job| vec![job]),
+        Task::Chat(chat) => {
+            let rendered = write(inner, slot, chat).await?;
+            chat_job(known, chat, rendered, (seed, scope), store).map(|job| vec![job])
+        }
         Task::Completion(completion) => completion_jobs(known, completion, seed, scope, store),
         Task::Embedding(_) => Err(unsupported("embeddings are not made by generating")),
     }
@@ -80,11 +86,10 @@ pub(super) fn jobs(
 fn chat_job(
     known: &Known,
     chat: &Chat,
-    seed: u64,
-    scope: u64,
+    Rendered { pieces, pinned, thinking, .. }: Rendered,
+    (seed, scope): (u64, u64),
     store: Option<&PrefixStore>,
 ) -> Result<Job, BackendError> {
-    let Rendered { pieces, pinned, thinking } = render(known, chat)?;
     let calls = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
     let format = calls.then(|| (known.format, chat.tools.iter().map(|tool| tool.name.clone()).collect()));
     let mut reading = Reading {
@@ -103,8 +108,9 @@ fn chat_job(
     Ok(Job { generate, reading })
 }
 
-/// Renders the conversation, with the refusals that the domain words.
-pub(super) fn render(known: &Known, chat: &Chat) -> Result<Rendered, BackendError> {
+/// Has the conversation written, after the refusals for which nothing needs to be tried.
+pub(super) async fn write(inner: &Inner, slot: &Slot, chat: &Chat) -> Result<Rendered, BackendError> {
+    let known = &slot.known;
     if chat.messages.is_empty() {
         return Err(invalid("messages", "there are no messages"));
     }
@@ -127,12 +133,7 @@ pub(super) fn render(known: &Known, chat: &Chat) -> Result<Rendered, BackendErro
     if chat.tool_choice == ToolChoice::Required && chat.tools.is_empty() {
         return Err(invalid("tool_choice", "a tool must be called, and there are no tools"));
     }
-    known.template.render(chat).map_err(|error| match error {
-        TemplateError::Refused(_) | TemplateError::Limit(_) => invalid("messages", error.to_string()),
-        TemplateError::Broken(_) => {
-            BackendError::new(BackendErrorKind::InvalidRequest { field: None }, error.to_string())
-        }
-    })
+    slot.writer.write(inner, known, chat).await
 }
 
 fn chat_constraint(

@@ -11,6 +11,7 @@ use inshore_domain::{BackendError, Target};
 
 use super::options::DeviceModel;
 use super::prefixes::Identity;
+use super::writer::Writer;
 use crate::gguf::{Estimate, LoadShape, Model};
 use crate::host::Host;
 use crate::template::ChatTemplate;
@@ -29,7 +30,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 pub(super) struct Known {
     pub(super) model: DeviceModel,
     pub(super) about: Model,
-    pub(super) template: Arc<ChatTemplate>,
+    pub(super) template: ChatTemplate,
     pub(super) format: Format,
     pub(super) target: Arc<Target>,
     pub(super) shape: LoadShape,
@@ -54,6 +55,7 @@ pub(super) enum State {
 pub(super) struct Slot {
     pub(super) known: Arc<Known>,
     pub(super) state: Mutex<State>,
+    pub(super) writer: Writer,
     running: AtomicUsize,
     last_used: Mutex<Instant>,
     /// Something about its use has changed.
@@ -70,6 +72,7 @@ impl Slot {
         Arc::new(Self {
             known: Arc::new(known),
             state: Mutex::new(State::Unloaded),
+            writer: Writer::default(),
             running: AtomicUsize::new(0),
             last_used: Mutex::new(Instant::now()),
             used: Notify::new(),

@@ -3,18 +3,16 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
-use inshore_domain::Clock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::{TemplateError, date, json};
+use super::{TemplateError, json};
 
-/// Steps of the template engine. A message costs some hundreds of steps, so this is enough for ten thousand messages, and takes at
-/// most about a second. It does not bound the memory of intermediate strings: a template that doubles a string in a loop
-/// is stopped only by memory. Such a template harms the one who installed the model; the engine child is where rendering should move.
-pub(super) const FUEL: u64 = 5_000_000;
+/// Steps of the template engine. A message costs some hundreds of steps, so this is enough for ten thousand messages, and takes
+/// about a second when each step is a small one. It bounds neither what a single step takes nor what it makes: a template that
+/// doubles a string in a loop is ended by the limits of the process it runs in.
+const FUEL: u64 = 5_000_000;
 /// Nesting of includes and macros; templates of models have two or three levels.
 const RECURSION: usize = 64;
 /// Bytes of output: as long as the longest prompt a frame can carry is far from being useful.
@@ -35,11 +33,7 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 /// Compiles a template.
-pub(super) fn compile(
-    name: &'static str,
-    source: &str,
-    clock: &Arc<dyn Clock>,
-) -> Result<Environment<'static>, TemplateError> {
+pub(super) fn compile(name: &'static str, source: &str) -> Result<Environment<'static>, TemplateError> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -55,8 +49,6 @@ pub(super) fn compile(
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message)))
     });
-    let clock = Arc::clone(clock);
-    environment.add_function("strftime_now", move |format: String| date::format(clock.now(), &format));
     environment.add_template_owned(name, without_generation_tags(source)).map_err(|error| explain(&error))?;
     Ok(environment)
 }
@@ -120,8 +112,8 @@ fn explain(error: &Error) -> TemplateError {
         cause = inner.source();
     }
     match error.kind() {
-        ErrorKind::OutOfFuel => TemplateError::Limit("too many steps"),
-        ErrorKind::WriteFailure => TemplateError::Limit("too much output"),
+        ErrorKind::OutOfFuel => TemplateError::Limit("too many steps".to_owned()),
+        ErrorKind::WriteFailure => TemplateError::Limit("too much output".to_owned()),
         _ => {
             let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
             let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();

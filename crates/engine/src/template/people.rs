@@ -9,14 +9,26 @@
 use std::collections::BTreeMap;
 
 use crate::frames::Piece;
+use crate::frames::conversation::Spelling;
 use crate::gguf::{Special, SpecialToken};
 
 /// U+FDD0 is a noncharacter: Unicode keeps it for use inside a program, and it is not white space to any template.
 pub(super) const MARK: char = '\u{fdd0}';
 
+/// What people must not be able to write: all control tokens, and of the user-defined ones (which are often mere white space or
+/// HTML) those that the template uses.
+pub(super) fn spellings(tokens: &[SpecialToken], template: &str) -> Vec<Spelling> {
+    let spelling = |token: &SpecialToken| {
+        let everywhere = token.special == Special::UserDefined;
+        let used = !everywhere || (token.text.chars().count() > 2 && template.contains(&token.text));
+        (used && token.text.chars().count() > 1).then(|| Spelling { text: token.text.clone(), everywhere })
+    };
+    tokens.iter().filter_map(spelling).collect()
+}
+
 /// The special tokens of a model, for finding them in text.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Markup {
+pub(super) struct Markup {
     /// Spellings by their first byte, longest first.
     by_first: BTreeMap<u8, Vec<Spelling>>,
     /// The last characters of all spellings.
@@ -24,27 +36,14 @@ pub(crate) struct Markup {
     longest: usize,
 }
 
-#[derive(Debug, Clone)]
-struct Spelling {
-    text: String,
-    /// Read as special in any text, so it must be cut in two to be harmless.
-    everywhere: bool,
-}
-
 impl Markup {
-    /// All control tokens, and of the user-defined ones (which are often mere white space or HTML) those that the template uses.
-    pub(crate) fn new(tokens: &[SpecialToken], template: &str) -> Self {
+    pub(super) fn new(spellings: Vec<Spelling>) -> Self {
         let mut markup = Self::default();
-        for token in tokens {
-            let everywhere = token.special == Special::UserDefined;
-            let used = !everywhere || (token.text.chars().count() > 2 && template.contains(&token.text));
-            let Some(first) = token.text.bytes().next().filter(|_| used && token.text.chars().count() > 1)
-            else {
-                continue;
-            };
-            markup.longest = markup.longest.max(token.text.len());
-            markup.last.extend(token.text.chars().next_back());
-            markup.by_first.entry(first).or_default().push(Spelling { text: token.text.clone(), everywhere });
+        for spelling in spellings {
+            let Some(first) = spelling.text.bytes().next() else { continue };
+            markup.longest = markup.longest.max(spelling.text.len());
+            markup.last.extend(spelling.text.chars().next_back());
+            markup.by_first.entry(first).or_default().push(spelling);
         }
         for spellings in markup.by_first.values_mut() {
             spellings.sort_by_key(|spelling| std::cmp::Reverse(spelling.text.len()));

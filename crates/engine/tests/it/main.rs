@@ -12,3 +12,4 @@ mod parent_pool;
 mod parent_prefixes;
 mod parent_support;
 mod parent_template;
+mod parent_writer;

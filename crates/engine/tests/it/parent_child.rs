@@ -15,42 +15,42 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::parent_support::{CHATML, Said, TestClock, call, chat, collect, complete, device_model, run};
 
-struct Real {
-    pool: DevicePool,
+pub(crate) struct Real {
+    pub(crate) pool: DevicePool,
     dir: tempfile::TempDir,
 }
 
+pub(crate) fn launcher() -> CommandLauncher {
+    CommandLauncher { program: env!("CARGO_BIN_EXE_inshore-engine-child").into(), arguments: Vec::new() }
+}
+
 impl Real {
-    fn new(change: impl FnOnce(&mut PoolOptions)) -> Self {
-        let launcher = CommandLauncher {
-            program: env!("CARGO_BIN_EXE_inshore-engine-child").into(),
-            arguments: Vec::new(),
-        };
+    pub(crate) fn new(change: impl FnOnce(&mut PoolOptions)) -> Self {
         let mut options =
-            PoolOptions::new(Arc::new(launcher), Arc::new(TestClock::default()), Arc::new(SystemMemory));
+            PoolOptions::new(Arc::new(launcher()), Arc::new(TestClock::default()), Arc::new(SystemMemory));
         options.context = 512;
         options.threads = Some(2);
         change(&mut options);
         Self { pool: DevicePool::new(options), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn model(&self, id: &str, shape: &Shape) -> DeviceModel {
+    pub(crate) fn model(&self, id: &str, shape: &Shape) -> DeviceModel {
         let path = self.dir.path().join(format!("{id}.gguf"));
         llama_model(shape, 1, &mut std::fs::File::create(&path).unwrap()).unwrap();
         device_model(id, path)
     }
 
-    async fn ask(&self, id: &str, task: Task) -> Result<Said, inshore_domain::BackendError> {
+    pub(crate) async fn ask(&self, id: &str, task: Task) -> Result<Said, inshore_domain::BackendError> {
         let (target, backend, _) = self.registered(id);
         run(backend.as_ref(), target, task).await
     }
 
-    fn registered(&self, id: &str) -> inshore_engine::pool::Registered {
+    pub(crate) fn registered(&self, id: &str) -> inshore_engine::pool::Registered {
         let found = self.pool.registered().into_iter().find(|(target, ..)| target.model == id);
         found.unwrap_or_else(|| panic!("no {id}: {:?}", self.pool.status()))
     }
 
-    fn pid(&self, id: &str) -> Pid {
+    pub(crate) fn pid(&self, id: &str) -> Pid {
         let status = self.pool.status().into_iter().find(|status| status.id == id).unwrap();
         match status.state {
             ModelState::Loaded { pid: Some(pid), .. } => Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
@@ -59,7 +59,7 @@ impl Real {
     }
 }
 
-fn tiny() -> Shape {
+pub(crate) fn tiny() -> Shape {
     Shape { chat_template: Some(CHATML.into()), infill: true, ..Shape::tiny() }
 }
 
@@ -67,7 +67,7 @@ fn greedy(max_tokens: u32) -> Sampling {
     Sampling { temperature: Some(0.0), max_tokens: Some(max_tokens), ignore_eos: true, ..Sampling::default() }
 }
 
-fn completion(text: &str, max_tokens: u32) -> Task {
+pub(crate) fn completion(text: &str, max_tokens: u32) -> Task {
     Task::Completion(Completion {
         prompts: vec![PromptText::Text(text.into())],
         sampling: greedy(max_tokens),

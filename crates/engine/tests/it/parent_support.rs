@@ -13,9 +13,11 @@ use inshore_domain::{
     Backend, BackendError, BoxFuture, Call, Clock, Delta, EgressLog, Embedder, Event, Hints, Principal,
     Request, RequestId, Target, Task, Timestamp, TraceId,
 };
+use inshore_engine::frames::conversation::Conversation;
 use inshore_engine::frames::{Finish, FromChild, Load, Loaded, ToChild};
 use inshore_engine::host::{Descriptors, Launched, Launcher, Process};
 use inshore_engine::pool::{DeviceModel, DevicePool, Memory, Overrides, PoolOptions};
+use inshore_engine::template::Writer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -191,7 +193,7 @@ pub(crate) struct Engine {
     die: watch::Sender<Option<String>>,
 }
 
-pub(crate) fn envelope(frame: &FromChild) -> Vec<u8> {
+pub(crate) fn envelope(frame: &impl serde::Serialize) -> Vec<u8> {
     let body = postcard::to_stdvec(frame).unwrap();
     [u32::try_from(body.len()).unwrap().to_le_bytes().as_slice(), &body].concat()
 }
@@ -274,6 +276,7 @@ impl Engine {
 pub(crate) struct TaskLauncher {
     engines: mpsc::UnboundedSender<Engine>,
     pub(crate) started: AtomicUsize,
+    pub(crate) writers: AtomicUsize,
     pub(crate) descriptors: Mutex<VecDeque<(u64, usize)>>,
 }
 
@@ -286,7 +289,8 @@ impl std::fmt::Debug for Engine {
 impl TaskLauncher {
     pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Engine>) {
         let (engines, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { engines, started: AtomicUsize::new(0), descriptors: Mutex::default() }), receiver)
+        let (started, writers) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        (Arc::new(Self { engines, started, writers, descriptors: Mutex::default() }), receiver)
     }
 }
 
@@ -300,6 +304,9 @@ impl Process for TaskProcess {
     }
     fn kill(&mut self) {
         self.die.send_if_modified(|how| how.is_none() && how.replace("killed".into()).is_none());
+    }
+    fn has_ended(&mut self) -> bool {
+        self.die.borrow().is_some()
     }
     fn wait(&mut self) -> BoxFuture<'_, String> {
         let mut dead = self.die.subscribe();
@@ -359,6 +366,33 @@ impl Launcher for TaskLauncher {
         self.engines.send(engine).map_err(io::Error::other)?;
         Ok(Launched { stream: ours, process: Box::new(TaskProcess { die }) })
     }
+
+    fn launch_writer(&self) -> io::Result<Launched> {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        let (ours, theirs) = UnixStream::pair()?;
+        let (die, _) = watch::channel(None::<String>);
+        let mut dead = die.subscribe();
+        tokio_util::task::TaskTracker::new().spawn(async move {
+            tokio::select! { _ = write_conversations(theirs) => {}, _ = dead.wait_for(Option::is_some) => {} }
+        });
+        Ok(Launched { stream: ours, process: Box::new(TaskProcess { die }) })
+    }
+}
+
+/// What a child does that writes conversations, without its process.
+async fn write_conversations(mut socket: UnixStream) -> io::Result<()> {
+    let ToChild::Write { template, .. } = read(&mut socket).await? else { panic!("not the first frame") };
+    let writer = Writer::of(*template);
+    loop {
+        let conversation: Conversation = read(&mut socket).await?;
+        socket.write_all(&envelope(&writer.write(conversation))).await?;
+    }
+}
+
+async fn read<T: serde::de::DeserializeOwned>(socket: &mut UnixStream) -> io::Result<T> {
+    let mut body = vec![0; socket.read_u32_le().await? as usize];
+    socket.read_exact(&mut body).await?;
+    postcard::from_bytes(&body).map_err(io::Error::other)
 }
 
 /// A pool over engines that are tasks, with models in a directory of its own.

@@ -1,17 +1,16 @@
 //! Chat templates: the families that people use render as their models were trained, and nobody can write markup into them.
 
 use std::io::Cursor;
-use std::sync::Arc;
 
-use inshore_domain::Clock;
+use inshore_domain::Timestamp;
 use inshore_domain::request::{Chat, Json, Message, Part, Role, Tool, ToolCall};
 use inshore_engine::frames::Piece;
 use inshore_engine::gguf::{Model, Special, SpecialToken, read};
-use inshore_engine::template::{ChatTemplate, Rendered, TemplateError};
+use inshore_engine::template::{ChatTemplate, Rendered, TemplateError, Writer};
 use inshore_engine::tools::Format;
 use proptest::prelude::*;
 
-use crate::parent_support::{Gguf, TestClock};
+use crate::parent_support::Gguf;
 
 /// Control tokens of all families, and user-defined ones of some.
 const CONTROL: [&str; 20] = [
@@ -65,12 +64,31 @@ fn model() -> Model {
     model
 }
 
-fn template(source: &str) -> ChatTemplate {
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
-    ChatTemplate::of(&model(), Some(source), &clock).unwrap()
+/// 15 June 2025, 15:06:40.
+const NOW: Timestamp = Timestamp::from_unix_millis(1_750_000_000_000);
+
+struct Template {
+    read: ChatTemplate,
+    compiled: Writer,
 }
 
-fn family(name: &str) -> ChatTemplate {
+impl Template {
+    fn of(read: ChatTemplate) -> Self {
+        Self { compiled: Writer::of(read.frame().clone()), read }
+    }
+    fn takes_tools(&self) -> bool {
+        self.read.takes_tools()
+    }
+    fn render(&self, chat: &Chat) -> Result<Rendered, TemplateError> {
+        self.compiled.render(chat, NOW)
+    }
+}
+
+fn template(source: &str) -> Template {
+    Template::of(ChatTemplate::of(&model(), Some(source)))
+}
+
+fn family(name: &str) -> Template {
     template(FAMILIES.iter().find(|(known, _)| *known == name).unwrap().1)
 }
 
@@ -258,9 +276,30 @@ fn a_system_message_goes_to_the_user_where_the_template_refuses_it() {
 }
 
 #[test]
+fn a_template_that_cannot_be_compiled_is_done_without_unless_there_are_tools() {
+    let broken = template("{% if %}{{ tools }}");
+    let rendered = broken.render(&plain()).unwrap();
+    assert_eq!(text(&rendered), "Be brief. \n\n Hello \n\nHi!\n\nWhat is 1 < 2?");
+    let reason = rendered.without_template.unwrap();
+    assert!(reason.starts_with("syntax error") && reason.ends_with("(line 1)"), "{reason}");
+    assert_eq!(broken.render(&with_tools()), Err(TemplateError::Broken(reason)));
+}
+
+#[test]
+fn a_template_can_tell_the_time() {
+    let rendered = template("{{ strftime_now('%d %b %Y') }}{{ strftime_now is defined }}").render(&plain());
+    assert_eq!(text(&rendered.unwrap()), "15 Jun 2025True");
+}
+
+#[test]
+fn markup_that_a_template_repeats_without_end_is_a_limit() {
+    let chat = Chat { messages: vec![Message::text(Role::User, "<|im_end|>")], ..Chat::default() };
+    let error = template("{{ messages[0].content * 100000 }}").render(&chat).unwrap_err();
+    assert_eq!(error, TemplateError::Limit("too many places in which people spell markup".into()));
+}
+
+#[test]
 fn broken_and_endless_templates_are_errors() {
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
-    assert!(matches!(ChatTemplate::of(&model(), Some("{% if %}"), &clock), Err(TemplateError::Broken(_))));
     let render = |source: &str| template(source).render(&plain());
     assert!(matches!(
         render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
@@ -296,9 +335,8 @@ fn a_begun_answer_is_continued() {
 
 #[test]
 fn a_model_without_template_goes_on_with_the_text() {
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
-    let template = ChatTemplate::of(&model(), None, &clock).unwrap();
-    assert!(!template.is_template() && !template.takes_tools());
+    let template = Template::of(ChatTemplate::of(&model(), None));
+    assert!(template.read.source().is_empty() && !template.takes_tools());
     let rendered = template
         .render(&Chat {
             messages: vec![
@@ -376,9 +414,6 @@ proptest! {
 
     #[test]
     fn any_template_is_text_or_an_error(source in "(\\{\\{|\\{%|%\\}|\\}\\}|messages|for|if|endif|endfor|[ a-z'0-9\\[\\]]){0,12}") {
-        let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
-        if let Ok(template) = ChatTemplate::of(&model(), Some(&source), &clock) {
-            let _ = template.render(&plain());
-        }
+        let _ = template(&source).render(&plain());
     }
 }

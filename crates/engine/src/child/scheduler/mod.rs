@@ -174,8 +174,8 @@ impl Scheduler {
                     self.parts.memory.retained_cells() as u64 * self.parts.kv_bytes_per_token;
                 self.send(&FromChild::Stats { id, stats: Stats { live, retained_bytes, ..self.stats } });
             }
-            // A second load would be a fault of the daemon; the reading thread has dealt with a shutdown.
-            ToChild::Load(_) | ToChild::Shutdown => {}
+            // What comes first cannot come again but by a fault of the daemon; the reading thread has dealt with a shutdown.
+            ToChild::Load(_) | ToChild::Write { .. } | ToChild::Shutdown => {}
         }
     }
 

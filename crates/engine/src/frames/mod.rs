@@ -2,10 +2,14 @@
 //!
 //! A frame is a little-endian `u32` length and that many bytes of postcard. The child is not trusted: it parses a file
 //! that anybody may have written, so the daemon treats each frame as foreign bytes, and a frame that does not decode
-//! ends the child. The first frame to the child is always [`ToChild::Load`]; the first from it [`FromChild::Loaded`] or
-//! [`FromChild::LoadFailed`].
+//! ends the child. The first frame to the child says what it is for. [`ToChild::Load`]: it runs a model, and the first frame from
+//! it is [`FromChild::Loaded`] or [`FromChild::LoadFailed`]. [`ToChild::Write`]: it writes a model's conversations, see [`conversation`].
+
+pub mod conversation;
 
 use serde::{Deserialize, Serialize};
+
+use conversation::Template;
 
 /// The longest frame either side accepts. A token's frame has about 50 bytes; the longest are prompts (4 bytes a
 /// character at most, 1 M characters and more) and pieces of saved state, which are cut at [`STATE_PIECE`].
@@ -51,6 +55,13 @@ pub enum ToChild {
     },
     /// Finish nothing more and exit.
     Shutdown,
+    /// Write conversations, instead of running a model. Exactly once, first.
+    Write {
+        /// How.
+        template: Box<Template>,
+        /// Refuse to run it when any part of the sandbox cannot be put in force.
+        require_sandbox: bool,
+    },
 }
 
 /// How to load.
