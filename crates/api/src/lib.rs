@@ -19,6 +19,9 @@
 //! caller's own dialect, exactly these bytes are forwarded.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate self as inshore_api;
+
 mod admit;
 mod answer;
 mod anthropic;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -34,7 +34,7 @@ impl Connections {
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
+    pub(super) fn idle(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,7 +72,7 @@ pub(super) enum Phase {
     Idle,
     /// A part of its head has.
     Head,
-    /// A request is in work.
+    /// A request is in work, or its answer is still on its way out.
     Busy,
 }
 
@@ -83,6 +83,8 @@ pub(super) struct Slot {
     /// The moment since when it is idle; stands for the phase it is in, so that deadlines can be told apart.
     since: AtomicU64,
     phase: AtomicU8,
+    /// The last of an answer has been made, and not all of it has been written.
+    answered: AtomicBool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -92,6 +94,7 @@ impl Slot {
             evict: Arc::new(Notify::new()),
             since: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Idle as u8),
+            answered: AtomicBool::new(false),
             _permit: permit,
             connections,
         };
@@ -117,9 +120,21 @@ impl Slot {
 
     /// A request is there. `None` when the connection has been evicted.
     pub(super) fn begin(self: &Arc<Self>) -> Option<Work> {
-        self.connections.idle().remove(&self.since.load(Ordering::Acquire))?;
+        // One that was sent while the answer before it is still being written finds the connection busy.
+        if !self.answered.swap(false, Ordering::AcqRel) {
+            self.connections.idle().remove(&self.since.load(Ordering::Acquire))?;
+        }
         self.phase.store(Phase::Busy as u8, Ordering::Release);
         Some(Work { slot: self.clone() })
+    }
+
+    /// Everything that was to be written is with the system. Whether the connection is idle because of it.
+    pub(super) fn written(&self) -> bool {
+        let answered = self.answered.swap(false, Ordering::AcqRel);
+        if answered {
+            self.rest();
+        }
+        answered
     }
 
     /// Nothing is in work.
@@ -143,7 +158,8 @@ impl Drop for Slot {
     }
 }
 
-/// A request in work, up to the last byte of its answer.
+/// A request in work, up to the last byte of its answer that is made. A client that reads slowly is safe beyond it, until
+/// that byte is written: see [`Slot::written`].
 pub(super) struct Work {
     slot: Arc<Slot>,
 }
@@ -157,7 +173,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.slot.rest();
+        self.slot.answered.store(true, Ordering::Release);
     }
 }
 
@@ -216,6 +232,10 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(newcomers.try_recv().is_err());
         drop(work);
+        tokio::task::yield_now().await;
+        assert_eq!(busy.phase().0, Phase::Busy, "what was made is not written yet");
+        assert!(newcomers.try_recv().is_err());
+        assert!(busy.written() && !busy.written());
         busy.evicted().await;
         assert!(busy.begin().is_none(), "an evicted connection takes no request");
         drop(busy);
@@ -224,10 +244,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_comes_while_an_answer_is_written_is_taken() {
+        let connections = Arc::new(Connections::new(1));
+        let slot = Arc::new(connections.enter().await);
+        drop(slot.begin());
+        let second = slot.begin().expect("the connection was busy and could not be evicted");
+        assert!(!slot.written(), "the second is in work");
+        drop(second);
+        assert!(slot.written());
+        assert_eq!(slot.phase().0, Phase::Idle);
+    }
+
+    #[tokio::test]
     async fn places_and_idle_entries_are_given_back() {
         let connections = Arc::new(Connections::new(3));
         for _ in 0..10 {
             let slot = Arc::new(connections.enter().await);
+            drop(slot.begin());
+            slot.written();
             drop(slot.begin());
         }
         assert_eq!(connections.idle().len(), 0);

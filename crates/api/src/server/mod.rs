@@ -313,3 +313,6 @@ impl std::fmt::Display for Evicted {
 }
 
 impl std::error::Error for Evicted {}
+
+#[cfg(test)]
+mod tests;
