@@ -33,6 +33,41 @@ impl fmt::Display for Strategy {
     }
 }
 
+/// What comes first among the targets that may and can take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Prefer {
+    /// The nearest.
+    #[default]
+    Local,
+    /// The cheapest.
+    Cost,
+    /// The one that is the first to begin its answer.
+    Speed,
+    /// The one with the best answers.
+    Quality,
+}
+
+impl Prefer {
+    /// All, in the order they are shown.
+    pub const ALL: [Prefer; 4] = [Self::Local, Self::Cost, Self::Speed, Self::Quality];
+
+    /// The word used in config and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Cost => "cost",
+            Self::Speed => "speed",
+            Self::Quality => "quality",
+        }
+    }
+}
+
+impl fmt::Display for Prefer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One thing to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -56,7 +91,8 @@ pub struct Decision {
 pub struct Verdict {
     /// Which target.
     pub target: TargetId,
-    /// `Ok`: permitted and able, with its place among the steps (0 first). `Err`: excluded.
+    /// `Ok`: permitted and able, with its place in the order of preference (0 first). `Err`: excluded. With
+    /// [`Strategy::Direct`] only the first is a step.
     pub outcome: Result<usize, Exclusion>,
     /// Ids of the policies that permitted or forbade it; empty where none was needed.
     pub policies: Vec<String>,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::cap::Claim;
+use crate::decision::{Prefer, Strategy};
 use crate::request::{Principal, Profile};
 use crate::target::{Capabilities, TargetId};
 
@@ -104,12 +105,22 @@ pub struct Facts {
     pub max_output_tokens: Option<u32>,
     /// How many answers are asked for, over all prompts.
     pub answers: u32,
+    /// A call made for it sends no more bytes than this, request line and headers included.
+    pub bytes_at_most: u64,
     /// What a target must be able to do.
     pub needs: Capabilities,
     /// The time to first token the caller can live with.
     pub latency_budget: Option<Duration>,
     /// The quality that the feature needs, 0 to 100.
     pub quality_floor: Option<u8>,
+    /// The regions where the work may be done; `None`: anywhere. The device is always one of them.
+    pub regions: Option<Vec<String>>,
+    /// Work may leave the device for this feature: a feature can be switched to the device alone.
+    pub egress: bool,
+    /// What is preferred among the targets that may and can; `None`: what the installation prefers.
+    pub prefer: Option<Prefer>,
+    /// How the steps are to be run; `None`: the best target first, and the others after it.
+    pub strategy: Option<Strategy>,
     /// Targets that are not to be expected to answer now; any target not listed is up.
     pub down: Vec<TargetId>,
     /// Median time to first token measured for a target, where there are measurements.

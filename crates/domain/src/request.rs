@@ -85,6 +85,20 @@ pub enum Profile {
     Batch,
 }
 
+impl Profile {
+    /// All, from hurried to patient.
+    pub const ALL: [Profile; 3] = [Self::Realtime, Self::Async, Self::Batch];
+
+    /// The word used on the wire, in config and in receipts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime",
+            Self::Async => "async",
+            Self::Batch => "batch",
+        }
+    }
+}
+
 /// What a caller may say in headers or metadata beside the request itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hints {
@@ -96,6 +110,8 @@ pub struct Hints {
     pub sensitivity: Option<Sensitivity>,
     /// The time to first token the caller can live with.
     pub latency_budget: Option<Duration>,
+    /// The regions where the work may be done; `None`: anywhere.
+    pub regions: Option<Vec<String>>,
 }
 
 /// What is to be done.

@@ -1,5 +1,7 @@
 //! What can be found out about a request by looking at it.
 
+mod outbound;
+
 use inshore_domain::request::{
     Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice,
 };
@@ -7,7 +9,7 @@ use inshore_domain::{Capabilities, Capability, DeviceState, Facts, Request, Sens
 
 /// Bytes of prompt for one token. English averages about 4 and other scripts 2 to 3; this estimate is only used to leave
 /// out targets that are clearly too small, the target itself counts exactly. So it errs towards few tokens.
-const BYTES_PER_TOKEN: usize = 5;
+pub(crate) const BYTES_PER_TOKEN: usize = 5;
 /// Tokens that a chat template adds to each message.
 const TOKENS_PER_MESSAGE: usize = 4;
 
@@ -26,15 +28,22 @@ pub fn inspect(request: &Request) -> Facts {
         prompt_tokens_at_most: prompt_tokens_at_most(&request.task),
         max_output_tokens: request.task.sampling().and_then(|sampling| sampling.max_tokens),
         answers: answers(&request.task),
+        bytes_at_most: bytes_at_most(request),
         needs: needs(&request.task),
         latency_budget: request.hints.latency_budget,
         quality_floor: None,
+        regions: request.hints.regions.clone(),
+        egress: true,
+        prefer: None,
+        strategy: None,
         down: Vec::new(),
         first_token: Vec::new(),
         headroom: Vec::new(),
         device: DeviceState::default(),
     }
 }
+
+pub use outbound::bytes_at_most;
 
 /// What a target must be able to do to take this task.
 pub fn needs(task: &Task) -> Capabilities {
@@ -131,8 +140,6 @@ fn answers(task: &Task) -> u32 {
 /// No tokenizer in use makes more tokens of a text than it has bytes (byte-level BPE and SentencePiece with byte fallback
 /// alike), so the bytes, and an allowance for what a provider puts around them, are an upper bound of the prompt's tokens.
 pub fn prompt_tokens_at_most(task: &Task) -> u32 {
-    /// System texts that providers add by themselves: Anthropic's for tools has up to 530 tokens.
-    const ADDED: usize = 1024;
     let prompts = |prompts: &[PromptText]| {
         let bytes = |prompt: &PromptText| match prompt {
             PromptText::Text(text) => text.len(),
@@ -151,6 +158,8 @@ pub fn prompt_tokens_at_most(task: &Task) -> u32 {
     u32::try_from(tokens.saturating_add(ADDED)).unwrap_or(u32::MAX)
 }
 
+/// System texts that providers add by themselves: Anthropic's for tools has up to 530 tokens.
+pub(crate) const ADDED: usize = 1024;
 /// Tokens of markup around one message, call, tool or prompt: templates in use need under a dozen.
 const MARKUP: usize = 32;
 /// The most that a picture is known to count for: 2833 + 6 × 5667 for OpenAI's mini models at high detail.

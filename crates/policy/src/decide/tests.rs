@@ -1,56 +1,23 @@
+mod properties;
+
+use std::time::Duration;
+
 use super::*;
-use inshore_domain::{Capabilities, Currency, DeviceState, Price, Principal, Profile};
-use proptest::prelude::*;
-
-fn chat() -> Capabilities {
-    Capabilities::NONE.with(Capability::Chat)
-}
-
-fn target(id: &str, tier: Tier) -> Target {
-    let remote = tier != Tier::Device;
-    Target {
-        id: TargetId(id.into()),
-        tier,
-        model: id.rsplit('/').next().unwrap().into(),
-        aliases: Vec::new(),
-        destination: remote.then(|| "api.example.test:443".into()),
-        context_window: 8192,
-        max_output: None,
-        capabilities: chat(),
-        price: remote.then_some(Price::flat(Currency::USD, 1_000_000, 2_000_000)),
-        permitted_up_to: remote.then_some(Sensitivity::Internal),
-        region: None,
-        quality: None,
-    }
-}
-
-fn facts(model: &str) -> Facts {
-    Facts {
-        model: model.into(),
-        feature: None,
-        principal: Principal::default(),
-        groups: Vec::new(),
-        profile: Profile::Realtime,
-        sensitivity: Sensitivity::Internal,
-        findings: Vec::new(),
-        prompt_tokens: 100,
-        prompt_tokens_at_most: 500,
-        max_output_tokens: None,
-        answers: 1,
-        needs: chat(),
-        latency_budget: None,
-        quality_floor: None,
-        down: Vec::new(),
-        first_token: Vec::new(),
-        headroom: Vec::new(),
-        device: DeviceState::default(),
-    }
-}
+use crate::rules::Settings;
+use crate::samples::{facts, target};
+use inshore_domain::{
+    Capabilities, Claim, Currency, DeviceState, Headroom, Measure, Prefer, Price, Sensitivity, TargetId,
+    Tier, Timestamp, Window,
+};
 
 /// The steps, and the code of each exclusion, as one line.
 fn check(facts: &Facts, targets: &[Target], expected: &str) {
+    check_with(&Rules::default(), facts, targets, expected);
+}
+
+fn check_with(rules: &Rules, facts: &Facts, targets: &[Target], expected: &str) {
     let targets: Vec<Arc<Target>> = targets.iter().cloned().map(Arc::new).collect();
-    let decision = decide(facts, &Rules::default(), &targets);
+    let decision = decide(facts, rules, &targets);
     let steps: Vec<&str> = decision.steps.iter().map(|step| step.target.0.as_str()).collect();
     let out: Vec<String> = decision
         .verdicts
@@ -122,83 +89,196 @@ fn within_a_tier_the_default_then_the_cheaper_then_the_faster_comes_first() {
 
     let devices: Vec<Arc<Target>> =
         [target("device/a", Tier::Device), target("device/b", Tier::Device)].map(Arc::new).to_vec();
-    let rules = Rules { default_device: Some(TargetId("device/b".into())) };
+    let rules =
+        Rules::shipped(Settings { default_device: Some(TargetId("device/b".into())), ..Settings::default() });
     assert_eq!(decide(&facts("auto"), &rules, &devices).steps[0].target.0, "device/b");
     let fast =
         Facts { first_token: vec![(TargetId("device/b".into()), Duration::from_millis(5))], ..facts("auto") };
     assert_eq!(decide(&fast, &Rules::default(), &devices).steps[0].target.0, "device/b");
 }
 
-fn any_target() -> impl Strategy2<Value = Target> {
-    let tier = prop_oneof![Just(Tier::Device), Just(Tier::Edge), Just(Tier::Cloud)];
-    let permitted =
-        prop_oneof![Just(None), proptest::sample::select(Sensitivity::ALL.to_vec()).prop_map(Some)];
-    (tier, permitted, any::<bool>(), any::<bool>(), 1u32..20_000, 0u64..10_000_000).prop_map(
-        |(tier, permitted, can, priced, window, amount)| {
-            let mut target = target("x/y", tier);
-            target.permitted_up_to = permitted;
-            target.capabilities = if can { chat() } else { Capabilities::NONE };
-            target.price = priced.then_some(Price::flat(Currency::USD, amount, amount));
-            target.context_window = window;
-            target
-        },
-    )
+fn id(id: &str) -> TargetId {
+    TargetId(id.into())
 }
 
-use proptest::strategy::Strategy as Strategy2;
-
-fn any_case() -> impl Strategy2<Value = (Facts, Vec<Arc<Target>>)> {
-    let targets = proptest::collection::vec(any_target(), 0..7);
-    let sensitivity = proptest::sample::select(Sensitivity::ALL.to_vec());
-    let model = proptest::sample::select(vec!["auto", "device", "cloud", "edge", "t/0", "t/1", "none"]);
-    (targets, sensitivity, model, 0u32..20_000, any::<u8>()).prop_map(
-        |(targets, sensitivity, model, tokens, down)| {
-            let targets: Vec<Arc<Target>> = targets
-                .into_iter()
-                .enumerate()
-                .map(|(i, target)| Arc::new(Target { id: TargetId(format!("t/{i}")), ..target }))
-                .collect();
-            let down = (0..7).filter(|i| down >> i & 1 == 1).map(|i| TargetId(format!("t/{i}"))).collect();
-            (Facts { sensitivity, prompt_tokens: tokens, down, ..facts(model) }, targets)
-        },
-    )
+fn after(id: &str, millis: u64) -> (TargetId, Duration) {
+    (TargetId(id.into()), Duration::from_millis(millis))
 }
 
-proptest! {
-    #[test]
-    fn restricted_text_never_leaves_the_device((facts, targets) in any_case()) {
-        let facts = Facts { sensitivity: Sensitivity::Restricted, ..facts };
-        for step in decide(&facts, &Rules::default(), &targets).steps {
-            let target = targets.iter().find(|target| target.id == step.target).unwrap();
-            prop_assert_eq!(target.tier, Tier::Device);
-        }
-    }
+#[test]
+fn a_target_that_is_known_to_be_late_is_out_when_another_is_known_to_be_in_time() {
+    let facts = Facts {
+        latency_budget: Some(Duration::from_millis(300)),
+        first_token: vec![after("device/small", 900), after("openai/big", 200)],
+        ..facts("auto")
+    };
+    check(&facts, &three(), "box/mid > openai/big | device/small:too_slow");
+    // Nobody is in time: the best there is, by what is preferred.
+    let all_late = Facts { latency_budget: Some(Duration::from_millis(100)), ..facts.clone() };
+    check(&all_late, &three()[..1], "openai/big |");
+    let objective = Objective { misses: Misses::Last, ..Objective::default() };
+    let rules = Rules::shipped(Settings { objective, ..Settings::default() });
+    check_with(&rules, &facts, &three(), "box/mid > openai/big > device/small |");
+}
 
-    #[test]
-    fn nothing_leaves_without_a_permission_that_covers_it((facts, targets) in any_case()) {
-        for step in decide(&facts, &Rules::default(), &targets).steps {
-            let target = targets.iter().find(|target| target.id == step.target).unwrap();
-            prop_assert!(target.tier == Tier::Device || target.permitted_up_to.is_some_and(|up_to| facts.sensitivity <= up_to));
-        }
-    }
+#[test]
+fn quality_below_the_floor_is_out_when_another_is_known_to_reach_it() {
+    let mut targets = three();
+    targets[2].quality = Some(20);
+    let facts = Facts { quality_floor: Some(50), ..facts("auto") };
+    // Unknown quality passes, and is no proof that there is a better target.
+    check(&facts, &targets, "box/mid > openai/big > device/small |");
+    targets[0].quality = Some(50);
+    check(&facts, &targets, "box/mid > openai/big | device/small:below_quality");
+    targets[0].quality = Some(49);
+    targets[1].quality = Some(30);
+    check(&facts, &targets, "device/small > box/mid > openai/big |");
+}
 
-    #[test]
-    fn the_decision_is_deterministic_and_complete((facts, targets) in any_case()) {
-        let decision = decide(&facts, &Rules::default(), &targets);
-        prop_assert_eq!(&decision, &decide(&facts, &Rules::default(), &targets));
-        prop_assert_eq!(decision.verdicts.len(), targets.len());
-        let mut places: Vec<usize> = decision.verdicts.iter().filter_map(|verdict| verdict.outcome.clone().ok()).collect();
-        places.sort_unstable();
-        prop_assert_eq!(places, (0..decision.steps.len()).collect::<Vec<_>>());
+#[test]
+fn each_preference_has_its_order() {
+    let mut targets = three();
+    targets[0].quality = Some(90);
+    targets[1].quality = Some(60);
+    targets[1].price = Some(Price::flat(Currency::USD, 10_000_000, 10_000_000));
+    let facts = Facts {
+        first_token: vec![after("box/mid", 100), after("openai/big", 400), after("device/small", 800)],
+        ..facts("auto")
+    };
+    for (prefer, expected) in [
+        (Prefer::Local, "device/small > box/mid > openai/big |"),
+        (Prefer::Cost, "device/small > openai/big > box/mid |"),
+        (Prefer::Speed, "box/mid > openai/big > device/small |"),
+        (Prefer::Quality, "openai/big > box/mid > device/small |"),
+    ] {
+        check(&Facts { prefer: Some(prefer), ..facts.clone() }, &targets, expected);
+        let objective = Objective { prefer, ..Objective::default() };
+        let rules = Rules::shipped(Settings { objective, ..Settings::default() });
+        check_with(&rules, &facts, &targets, expected);
     }
+}
 
-    #[test]
-    fn one_exclusion_more_never_lets_another_in((facts, targets) in any_case(), which in 0usize..7) {
-        let before = decide(&facts, &Rules::default(), &targets);
-        let mut stricter = facts;
-        stricter.down.push(TargetId(format!("t/{which}")));
-        for step in decide(&stricter, &Rules::default(), &targets).steps {
-            prop_assert!(before.steps.contains(&step));
-        }
+#[test]
+fn a_direct_strategy_takes_one_step_and_the_others_keep_their_places() {
+    let facts = Facts { strategy: Some(Strategy::Direct), ..facts("auto") };
+    let targets: Vec<Arc<Target>> = three().into_iter().map(Arc::new).collect();
+    let decision = decide(&facts, &Rules::default(), &targets);
+    assert_eq!(decision.steps, [Step { target: id("device/small") }]);
+    assert_eq!(decision.strategy, Strategy::Direct);
+    let places: Vec<_> = decision.verdicts.into_iter().map(|verdict| verdict.outcome).collect();
+    assert_eq!(places, [Ok(2), Ok(1), Ok(0)]);
+}
+
+#[test]
+fn offline_leaves_what_is_on_this_machine() {
+    let mut targets = three();
+    targets[1].destination = Some("127.0.0.1:11434".into());
+    let device = DeviceState { offline: true, ..DeviceState::default() };
+    check(&Facts { device, ..facts("auto") }, &targets, "device/small > box/mid | openai/big:offline");
+}
+
+fn headroom(target: &str, measure: Measure, left: u64) -> Headroom {
+    let claim = Claim {
+        cap: "monthly".into(),
+        subject: String::new(),
+        measure,
+        window: Window::Month,
+        since: Timestamp::default(),
+        renews: None,
+        limit: 1_000_000,
+        warn_at: None,
+    };
+    Headroom { target: id(target), claim, left }
+}
+
+#[test]
+fn a_target_whose_worst_case_does_not_fit_into_its_caps_is_out() {
+    // 500 prompt tokens at 1 and 100 of an answer at 2 micro-units.
+    let asked = Facts { max_output_tokens: Some(100), ..facts("auto") };
+    let with =
+        |measure, left| Facts { headroom: vec![headroom("openai/big", measure, left)], ..asked.clone() };
+    let (fits, over) =
+        ("device/small > box/mid > openai/big |", "device/small > box/mid | openai/big:over_cap");
+    for (measure, needed) in
+        [(Measure::Money, 700), (Measure::Tokens, 600), (Measure::Calls, 1), (Measure::BytesOut, 1_000)]
+    {
+        check(&with(measure, needed), &three(), fits);
+        check(&with(measure, needed - 1), &three(), over);
     }
+    let targets: Vec<Arc<Target>> = three().into_iter().map(Arc::new).collect();
+    let decision = decide(&with(Measure::Money, 699), &Rules::default(), &targets);
+    assert_eq!(
+        decision.verdicts[0].outcome.as_ref().expect_err("over its cap").to_string(),
+        "the cap `monthly` has 0.000699 left and the request may need 0.000700"
+    );
+}
+
+#[test]
+fn every_permitted_target_has_an_estimate_and_its_policies() {
+    let mut targets = three();
+    targets[0].quality = Some(80);
+    let facts = Facts { first_token: vec![after("openai/big", 400)], ..facts("auto") };
+    let targets: Vec<Arc<Target>> = targets.into_iter().map(Arc::new).collect();
+    let decision = decide(&facts, &Rules::default(), &targets);
+    let cloud = &decision.verdicts[0];
+    assert_eq!(cloud.policies, ["consent"]);
+    let money = |micros| Money { micros, currency: Currency::USD };
+    let expected = Estimate {
+        cost: money(100 + 512 * 2),
+        cost_at_most: money(500 + 8192 * 2),
+        first_token: Some(Duration::from_millis(400)),
+        quality: Some(80),
+    };
+    assert_eq!(cloud.estimate, Some(expected));
+    let device = &decision.verdicts[2];
+    assert_eq!(device.policies, ["device"]);
+    assert_eq!(
+        device.estimate.map(|estimate| (estimate.cost, estimate.cost_at_most)),
+        Some((Money::ZERO, Money::ZERO))
+    );
+    let foreign = Facts { sensitivity: Sensitivity::Restricted, ..facts };
+    let decision = decide(&foreign, &Rules::default(), &targets);
+    assert_eq!((decision.verdicts[0].estimate, decision.verdicts[0].policies.len()), (None, 0));
+}
+
+#[test]
+fn a_policy_can_close_the_device() {
+    let text = r#"@reason("not here") forbid (principal, action, resource == Target::"device/small");"#;
+    let rules = Rules::parse(text, Settings::default()).expect("valid");
+    check_with(&rules, &facts("auto"), &three(), "box/mid > openai/big | device/small:forbidden");
+    let targets: Vec<Arc<Target>> = three().into_iter().map(Arc::new).collect();
+    let decision = decide(&facts("auto"), &rules, &targets);
+    assert_eq!(decision.verdicts[2].policies, ["policy-1-line-1"]);
+    let reason = decision.verdicts[2].outcome.as_ref().expect_err("forbidden").to_string();
+    assert_eq!(reason, "forbidden: not here (`policy-1-line-1`)");
+}
+
+#[test]
+fn without_any_policy_nothing_is_permitted() {
+    let rules = Rules::parse("", Settings { without_shipped: true, ..Settings::default() }).expect("valid");
+    check_with(
+        &rules,
+        &facts("auto"),
+        &three(),
+        "| openai/big:forbidden box/mid:forbidden device/small:forbidden",
+    );
+}
+
+/// The ladder from the cloud down to the device is nothing but the order of the steps.
+#[test]
+fn as_targets_drop_out_the_next_of_the_same_order_is_left() {
+    let mut targets = three();
+    targets.push(target("openai/small", Tier::Cloud));
+    for (target, quality) in targets.iter_mut().zip([90, 60, 20, 50]) {
+        target.quality = Some(quality);
+    }
+    let best = Facts { prefer: Some(Prefer::Quality), ..facts("auto") };
+    check(&best, &targets, "openai/big > box/mid > openai/small > device/small |");
+    let down = Facts { down: vec![id("openai/big")], ..best.clone() };
+    check(&down, &targets, "box/mid > openai/small > device/small | openai/big:down");
+    let spent = Facts { headroom: vec![headroom("openai/small", Measure::Calls, 0)], ..down };
+    check(&spent, &targets, "box/mid > device/small | openai/big:down openai/small:over_cap");
+    let device = DeviceState { offline: true, ..DeviceState::default() };
+    let offline = Facts { device, ..best };
+    check(&offline, &targets, "device/small | openai/big:offline box/mid:offline openai/small:offline");
 }

@@ -1,0 +1,159 @@
+//! What is preferred among the targets that may and can.
+
+use std::cmp::{Ordering, Reverse};
+use std::time::Duration;
+
+use inshore_domain::{Estimate, Exclusion, Facts, Prefer, Target};
+
+use crate::rules::Settings;
+
+/// What is preferred where a feature says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Objective {
+    /// Which order of criteria.
+    pub prefer: Prefer,
+    /// What becomes of a target that misses the floor or the deadline.
+    pub misses: Misses,
+}
+
+/// What becomes of a target that is expected to miss the quality floor or the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Misses {
+    /// It is excluded when another target is known to meet it, and comes last otherwise.
+    #[default]
+    Out,
+    /// It comes last, also then: a bad or late answer rather than none when the better targets fail.
+    Last,
+}
+
+/// One thing to compare targets by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Criterion {
+    /// Not known to be below the quality floor.
+    Floor,
+    /// Not known to miss the deadline.
+    Deadline,
+    /// Nearer.
+    Tier,
+    /// The default model of the device.
+    DefaultDevice,
+    /// Cheaper, for a usual answer.
+    Cost,
+    /// Sooner to begin; a target that was never measured comes after those that were.
+    FirstToken,
+    /// Better answers; a target of unknown quality comes after those of known.
+    Quality,
+}
+
+impl Criterion {
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Floor => "quality floor",
+            Self::Deadline => "deadline",
+            Self::Tier => "tier",
+            Self::DefaultDevice => "default model",
+            Self::Cost => "cost",
+            Self::FirstToken => "first token",
+            Self::Quality => "quality",
+        }
+    }
+
+    /// The criteria of a preference, the weightiest first. The first one in which two targets differ decides; among equals the
+    /// order in which the targets were given stays.
+    ///
+    /// An order, and no sum of weights: a sum can be tuned until it says anything, and an order can be told to a person.
+    pub fn of(prefer: Prefer) -> &'static [Criterion] {
+        use Criterion::{Cost, Deadline, DefaultDevice, FirstToken, Floor, Quality, Tier};
+        match prefer {
+            Prefer::Local => &[Floor, Deadline, Tier, DefaultDevice, Cost, FirstToken],
+            Prefer::Cost => &[Floor, Deadline, Cost, FirstToken, Tier, DefaultDevice],
+            Prefer::Speed => &[Floor, Deadline, FirstToken, Cost, Tier, DefaultDevice],
+            Prefer::Quality => &[Floor, Deadline, Quality, Cost, FirstToken, Tier, DefaultDevice],
+        }
+    }
+}
+
+/// A target that may and can.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    /// The place of its verdict.
+    pub(super) verdict: usize,
+    pub(super) target: &'a Target,
+    pub(super) estimate: Estimate,
+}
+
+impl Candidate<'_> {
+    /// Whether it meets the quality floor; `None`: not known.
+    fn floor(&self, facts: &Facts) -> Option<Result<(), Exclusion>> {
+        let (expected, floor) = (self.estimate.quality?, facts.quality_floor?);
+        Some(if expected >= floor { Ok(()) } else { Err(Exclusion::BelowQuality { expected, floor }) })
+    }
+
+    /// Whether it meets the deadline; `None`: not known. A target that was never tried is given the chance.
+    fn deadline(&self, facts: &Facts) -> Option<Result<(), Exclusion>> {
+        let (expected, budget) = (self.estimate.first_token?, facts.latency_budget?);
+        Some(if expected <= budget { Ok(()) } else { Err(Exclusion::TooSlow { expected, budget }) })
+    }
+}
+
+/// What came of it.
+pub(super) struct Ranking<'a> {
+    /// The best first.
+    pub(super) ordered: Vec<Candidate<'a>>,
+    /// Excluded, because another one is known to do better.
+    pub(super) missing: Vec<(Candidate<'a>, Exclusion)>,
+}
+
+pub(super) fn rank<'a>(facts: &Facts, settings: &Settings, candidates: Vec<Candidate<'a>>) -> Ranking<'a> {
+    let mut ranking = Ranking { ordered: candidates, missing: Vec::new() };
+    if settings.objective.misses == Misses::Out {
+        ranking.leave_out(|candidate| candidate.floor(facts));
+        ranking.leave_out(|candidate| candidate.deadline(facts));
+    }
+    let criteria = Criterion::of(facts.prefer.unwrap_or(settings.objective.prefer));
+    // A stable sort keeps the given order among equals.
+    ranking.ordered.sort_by(|a, b| {
+        let orders = criteria.iter().map(|criterion| compare(*criterion, facts, settings, a, b));
+        orders.fold(Ordering::Equal, Ordering::then)
+    });
+    ranking
+}
+
+impl Ranking<'_> {
+    /// Excludes what is known to miss a standard, when something is known to meet it.
+    fn leave_out(&mut self, standard: impl Fn(&Candidate<'_>) -> Option<Result<(), Exclusion>>) {
+        if !self.ordered.iter().any(|candidate| matches!(standard(candidate), Some(Ok(())))) {
+            return;
+        }
+        let missing = &mut self.missing;
+        self.ordered.retain(|candidate| match standard(candidate) {
+            Some(Err(exclusion)) => {
+                missing.push((*candidate, exclusion));
+                false
+            }
+            _ => true,
+        });
+    }
+}
+
+fn compare(
+    criterion: Criterion,
+    facts: &Facts,
+    settings: &Settings,
+    a: &Candidate<'_>,
+    b: &Candidate<'_>,
+) -> Ordering {
+    let missed = |standard: Option<Result<(), Exclusion>>| matches!(standard, Some(Err(_)));
+    let other_model = |target: &Target| settings.default_device.as_ref() != Some(&target.id);
+    let first_token = |candidate: &Candidate<'_>| candidate.estimate.first_token.unwrap_or(Duration::MAX);
+    match criterion {
+        Criterion::Floor => missed(a.floor(facts)).cmp(&missed(b.floor(facts))),
+        Criterion::Deadline => missed(a.deadline(facts)).cmp(&missed(b.deadline(facts))),
+        Criterion::Tier => a.target.tier.cmp(&b.target.tier),
+        Criterion::DefaultDevice => other_model(a.target).cmp(&other_model(b.target)),
+        Criterion::Cost => a.estimate.cost.micros.cmp(&b.estimate.cost.micros),
+        Criterion::FirstToken => first_token(a).cmp(&first_token(b)),
+        Criterion::Quality => Reverse(a.estimate.quality).cmp(&Reverse(b.estimate.quality)),
+    }
+}
