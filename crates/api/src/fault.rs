@@ -243,6 +243,7 @@ fn status_of(error: &RunError) -> (StatusCode, bool) {
         RunErrorKind::NoTarget => {
             (error.decision.as_deref().map_or(StatusCode::FORBIDDEN, no_target_status), false)
         }
+        RunErrorKind::OverCap | RunErrorKind::ReservationUsedUp => (StatusCode::TOO_MANY_REQUESTS, false),
         RunErrorKind::Store => (StatusCode::INTERNAL_SERVER_ERROR, false),
         RunErrorKind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, false),
         RunErrorKind::Backend(kind) => backend_status(kind),
@@ -274,13 +275,18 @@ fn exclusions(decision: &Decision) -> impl Iterator<Item = (&str, &Exclusion)> {
     })
 }
 
-/// 503 when waiting may help, 403 when the config stands in the way, 400 when no target that was asked for can do it.
+/// 429 when a cap is used up, 503 when waiting may help, 403 when the config stands in the way, 400 when no target that was asked for can do it.
 fn no_target_status(decision: &Decision) -> StatusCode {
     let any = |wanted: fn(&Exclusion) -> bool| exclusions(decision).any(|(_, exclusion)| wanted(exclusion));
-    if any(|exclusion| matches!(exclusion, Exclusion::Down | Exclusion::TooSlow { .. })) {
+    if any(|exclusion| matches!(exclusion, Exclusion::OverCap { .. })) {
+        StatusCode::TOO_MANY_REQUESTS
+    } else if any(|exclusion| {
+        matches!(exclusion, Exclusion::Down | Exclusion::Offline | Exclusion::TooSlow { .. })
+    }) {
         StatusCode::SERVICE_UNAVAILABLE
     } else if any(|exclusion| {
-        matches!(exclusion, Exclusion::NotPermitted | Exclusion::TooSensitive { .. } | Exclusion::NoPrice)
+        use Exclusion::{Forbidden, NoPrice, NotPermitted, TooSensitive};
+        matches!(exclusion, NotPermitted | TooSensitive { .. } | NoPrice | Forbidden { .. })
     }) {
         StatusCode::FORBIDDEN
     } else if any(|_| true) {

@@ -44,6 +44,14 @@ enum State {
     Done,
 }
 
+/// How an answer ends that does not come to its end.
+enum Ending {
+    /// The target failed.
+    Failed(BackendError),
+    /// It was cut here.
+    Cut(RunError),
+}
+
 struct Streaming {
     running: Running,
     first: Option<Event>,
@@ -61,20 +69,24 @@ impl AnswerStream {
     }
 
     /// Leaves the streaming state: the work is dropped, and what happened becomes a receipt.
-    fn settle(&mut self, error: Option<BackendError>) {
+    fn settle(&mut self, ending: Option<Ending>) {
         let State::Streaming(streaming) = std::mem::replace(&mut self.state, State::Done) else { return };
         let Streaming { running, rest, finished, .. } = *streaming;
         drop(rest);
-        let error = match error {
-            None if !finished => Some(broke_off(&running)),
+        let ending = match ending {
+            None if !finished => Some(Ending::Failed(broke_off(&running))),
             other => other,
         };
-        if let (Some(error), Some((target, _))) = (&error, &running.answering)
+        if let (Some(Ending::Failed(error)), Some((target, _))) = (&ending, &running.answering)
             && error.kind.counts_against_health()
         {
             running.shared.health.failed(&target.id, running.now(), error.retry_after);
         }
-        let error = error.map(|error| RunError::from(error).with_receipt(running.id));
+        let error = ending.map(|ending| match ending {
+            Ending::Failed(error) => RunError::from(error),
+            Ending::Cut(error) => error,
+        });
+        let error = error.map(|error| error.with_receipt(running.id));
         let outcome = match &error {
             None => Outcome::Answered,
             Some(error) => Outcome::Failed { code: error.kind.code().into(), message: error.message.clone() },
@@ -112,9 +124,13 @@ impl Stream for AnswerStream {
                 State::Streaming(streaming) => match ready!(streaming.poll_event(context)) {
                     Some(Ok(event)) => {
                         streaming.note(&event);
+                        if let Err(cut) = streaming.running.count_piece(&event) {
+                            self.settle(Some(Ending::Cut(cut)));
+                            continue;
+                        }
                         return Poll::Ready(Some(Ok(event)));
                     }
-                    Some(Err(error)) => self.settle(Some(error)),
+                    Some(Err(error)) => self.settle(Some(Ending::Failed(error))),
                     None => self.settle(None),
                 },
                 State::Settling { commit, error } => {

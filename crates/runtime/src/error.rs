@@ -31,6 +31,10 @@ pub enum RunErrorKind {
     NoTarget,
     /// The last target that was tried failed.
     Backend(BackendErrorKind),
+    /// A cap has no room for it.
+    OverCap,
+    /// The answer reached what was set aside for it, and was cut.
+    ReservationUsedUp,
     /// The receipt could not be written.
     Store,
     /// The daemon is shutting down.
@@ -44,6 +48,8 @@ impl RunErrorKind {
             Self::UnknownModel => "model_not_found",
             Self::NoTarget => "no_permitted_target",
             Self::Backend(kind) => kind.code(),
+            Self::OverCap => "over_cap",
+            Self::ReservationUsedUp => "reservation_used_up",
             Self::Store => "store_unavailable",
             Self::ShuttingDown => "shutting_down",
         }

@@ -36,10 +36,15 @@ pub(crate) fn replay(mut running: Running, kept: &Kept) -> Begun {
 /// Tries the steps in order. Nothing has been passed on to the caller while this runs, so each failure may consult the
 /// next step; after it, none may.
 pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<Begun, RunError> {
-    let mut last_error = None;
+    let mut last_error: Option<RunError> = None;
     for step in running.decision.steps.clone() {
         let Some(entry) = registry.get(&step.target) else { continue };
         running.queued = running.elapsed();
+        if let Err(error) = running.set_aside(&entry.target).await {
+            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
+            last_error = Some(error);
+            continue;
+        }
         let in_work = (entry.target.tier == Tier::Device).then(|| running.shared.on_device.enter());
         match begin_step(entry, &running).await {
             Ok((model, first, rest)) => {
@@ -50,7 +55,7 @@ pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<B
             Err(error) => {
                 let go_on = error.kind.another_target_may_do();
                 note_failure(&mut running, &entry.target, &error);
-                last_error = Some(error);
+                last_error = Some(error.into());
                 if !go_on {
                     break;
                 }
@@ -58,9 +63,10 @@ pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<B
         }
     }
     let error = last_error.unwrap_or_else(|| {
-        BackendError::new(BackendErrorKind::ModelNotFound, "the target was removed while the request waited")
+        let gone = "the target was removed while the request waited";
+        BackendError::new(BackendErrorKind::ModelNotFound, gone).into()
     });
-    Err(fail(running, error.into()).await)
+    Err(fail(running, error).await)
 }
 
 /// Settles a request that got no answer, and gives the error to hand to the caller.
@@ -74,6 +80,7 @@ pub(crate) async fn fail(running: Running, error: RunError) -> RunError {
 }
 
 fn note_failure(running: &mut Running, target: &Target, error: &BackendError) {
+    running.give_back(error);
     if error.kind.counts_against_health() || error.retry_after.is_some() {
         running.shared.health.failed(&target.id, running.now(), error.retry_after);
     }
@@ -114,32 +121,37 @@ pub(crate) async fn embed(
     mut running: Running,
     registry: &Registry,
 ) -> Result<(Running, Arc<Target>, Vec<Vec<f32>>), RunError> {
-    let mut last_error = None;
+    let mut last_error: Option<RunError> = None;
     for step in running.decision.steps.clone() {
         let Some(entry) = registry.get(&step.target) else { continue };
         let Some(embedder) = &entry.embedder else { continue };
         running.queued = running.elapsed();
+        if let Err(error) = running.set_aside(&entry.target).await {
+            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
+            last_error = Some(error);
+            continue;
+        }
         match embedder.embed(call(entry, &running)).await {
             Ok((vectors, usage)) => {
                 running.answering = Some((entry.target.clone(), entry.target.model.clone()));
                 running.usage = usage;
+                running.usage_reported = usage.prompt_tokens > 0;
                 running.note_first_token();
                 return Ok((running, entry.target.clone(), vectors));
             }
             Err(error) => {
                 let go_on = error.kind.another_target_may_do();
                 note_failure(&mut running, &entry.target, &error);
-                last_error = Some(error);
+                last_error = Some(error.into());
                 if !go_on {
                     break;
                 }
             }
         }
     }
-    let error = match last_error {
-        Some(error) => error.into(),
-        None => RunError::new(RunErrorKind::NoTarget, "no target that is permitted makes embeddings"),
-    };
+    let error = last_error.unwrap_or_else(|| {
+        RunError::new(RunErrorKind::NoTarget, "no target that is permitted makes embeddings")
+    });
     Err(fail(running, error).await)
 }
 

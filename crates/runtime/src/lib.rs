@@ -1,7 +1,7 @@
 //! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
 //! Layout: [`Runtime`] the door; `execute` runs the steps of a Decision; [`Answer`] the answer on its way to the caller;
-//! `settle` the receipt; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
+//! `settle` the receipt; `spend` what is set aside before a call and settled after; `report` what was spent; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
 //! the machine; [`Registry`] the targets there are.
 //!
 //! Invariants: the runtime sees only [`inshore_domain::Backend`]s; it knows no wire format, no provider and no engine.
@@ -16,8 +16,10 @@ mod error;
 mod execute;
 mod health;
 mod registry;
+mod report;
 mod sensor;
 mod settle;
+mod spend;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +27,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inshore_domain::{
     Clock, Decision, DeviceState, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request, Target, TargetId,
-    Usage,
+    Task, Usage,
 };
-use inshore_policy::{Rules, decide, inspect};
+use inshore_policy::{Prepared, Rules, inspect};
 use inshore_store::Store;
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +37,9 @@ pub use answer::{Answer, AnswerStream};
 pub use cache::{CacheCounts, CacheSettings};
 pub use error::{RunError, RunErrorKind};
 pub use registry::{Registered, Registry};
+pub use report::{SpendReport, WhatIf};
 pub use sensor::Sensor;
+pub use spend::Spending;
 
 use cache::Cache;
 use sensor::Depth;
@@ -65,6 +69,9 @@ struct Shared {
     store: Store,
     registry: ArcSwap<Registry>,
     rules: ArcSwap<Rules>,
+    /// Rules and targets joined; made anew when one of them changes.
+    prepared: ArcSwap<Prepared>,
+    spending: ArcSwap<Spending>,
     health: health::Health,
     cache: Arc<Cache>,
     sensor: ArcSwapOption<Arc<dyn Sensor>>,
@@ -81,6 +88,8 @@ impl Runtime {
             store,
             registry: ArcSwap::default(),
             rules: ArcSwap::default(),
+            prepared: ArcSwap::from_pointee(Rules::default().prepare(&[])),
+            spending: ArcSwap::default(),
             health: health::Health::default(),
             cache: Arc::default(),
             sensor: ArcSwapOption::empty(),
@@ -93,12 +102,23 @@ impl Runtime {
     /// Replaces the targets. Requests already decided keep theirs.
     pub fn set_targets(&self, entries: Vec<Registered>) {
         self.shared.registry.store(Arc::new(Registry::new(entries)));
-        self.shared.cache.clear();
+        self.prepare();
     }
 
     /// Replaces the rules. Requests already decided keep theirs.
     pub fn set_rules(&self, rules: Rules) {
         self.shared.rules.store(Arc::new(rules));
+        self.prepare();
+    }
+
+    /// Replaces what may be spent. Calls already reserved go on.
+    pub fn set_spending(&self, spending: Spending) {
+        self.shared.spending.store(Arc::new(spending));
+    }
+
+    fn prepare(&self) {
+        let prepared = self.shared.rules.load().prepare(self.shared.registry.load().targets());
+        self.shared.prepared.store(Arc::new(prepared));
         self.shared.cache.clear();
     }
 
@@ -134,15 +154,19 @@ impl Runtime {
 
     /// Where the request would run now, and why, without running it.
     pub fn decide(&self, request: &Request) -> (Facts, Decision) {
-        self.decide_with(request, &self.shared.registry.load())
+        let id = ReceiptId::new(self.shared.clock.now(), self.shared.clock.random());
+        self.decide_with(request, &self.shared.registry.load(), id)
     }
 
-    fn decide_with(&self, request: &Request, registry: &Registry) -> (Facts, Decision) {
+    fn decide_with(&self, request: &Request, registry: &Registry, id: ReceiptId) -> (Facts, Decision) {
+        let prepared = self.shared.prepared.load();
         let mut facts = inspect::inspect(request);
         facts.down = self.down();
         facts.first_token = self.first_token();
         facts.device = self.device_state();
-        let decision = decide(&facts, &self.shared.rules.load(), registry.targets());
+        prepared.rules().complete(&mut facts);
+        facts.headroom = self.shared.headroom(&facts, registry.targets(), (id, request.received_at));
+        let decision = prepared.decide(&facts);
         (facts, decision)
     }
 
@@ -221,17 +245,20 @@ impl Runtime {
         if self.shared.tasks.is_closed() {
             return Err(RunError::new(RunErrorKind::ShuttingDown, "the daemon is shutting down"));
         }
-        let (facts, decision) = self.decide_with(&request, registry);
+        let id = ReceiptId::new(self.shared.clock.now(), self.shared.clock.random());
+        let (facts, decision) = self.decide_with(&request, registry, id);
         Ok(Running {
-            id: ReceiptId::new(self.shared.clock.now(), self.shared.clock.random()),
+            id,
             shared: self.shared.clone(),
-            request: Arc::new(request),
+            request: Arc::new(within_limits(request, &facts)),
             facts,
             decision,
             egress: EgressLog::default(),
             failed_steps: Vec::new(),
             answering: None,
             usage: Usage::default(),
+            usage_reported: false,
+            held: Vec::new(),
             queued: Duration::ZERO,
             first_token: None,
             in_work: None,
@@ -243,6 +270,21 @@ impl Runtime {
     }
 }
 
+/// A feature may allow fewer tokens than the request asks for. What is set aside counts on it, so the target is told; the caller's own
+/// bytes then no longer say what is asked.
+fn within_limits(mut request: Request, facts: &Facts) -> Request {
+    let sampling = match &mut request.task {
+        Task::Chat(chat) => &mut chat.sampling,
+        Task::Completion(completion) => &mut completion.sampling,
+        Task::Embedding(_) => return request,
+    };
+    if sampling.max_tokens != facts.max_output_tokens {
+        sampling.max_tokens = facts.max_output_tokens;
+        request.original = None;
+    }
+    request
+}
+
 /// Refuses a request for which no target is left.
 async fn refuse_if_nowhere(running: Running) -> Result<Running, RunError> {
     if running.decision.steps.is_empty() {
@@ -250,6 +292,16 @@ async fn refuse_if_nowhere(running: Running) -> Result<Running, RunError> {
         return Err(execute::fail(running, error).await);
     }
     Ok(running)
+}
+
+/// When the first of the caps renews that have no room.
+fn renewal(running: &Running) -> Option<Duration> {
+    let now = running.shared.clock.now().unix_millis();
+    let renewals = running.decision.verdicts.iter().filter_map(|verdict| match &verdict.outcome {
+        Err(Exclusion::OverCap { claim, .. }) => claim.renews,
+        _ => None,
+    });
+    renewals.min().map(|renews| Duration::from_millis(renews.unix_millis().saturating_sub(now)))
 }
 
 /// Says why no target is left.
@@ -275,6 +327,7 @@ fn refusal(running: &Running) -> RunError {
         .collect();
     let message = format!("no target may or can take this request ({})", reasons.join("; "));
     let mut error = RunError::new(RunErrorKind::NoTarget, message);
+    error.retry_after = renewal(running);
     error.decision = Some(Box::new(running.decision.clone()));
     error
 }

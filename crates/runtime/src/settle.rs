@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use inshore_domain::receipt::AnsweredBy;
 use inshore_domain::{
-    Decision, EgressLog, Event, Facts, FinishReason, Money, Outcome, Price, Receipt, ReceiptId, Replay,
-    Request, Target, TargetId, Timings, Usage,
+    Closing, Decision, EgressLog, Event, Facts, FinishReason, Money, Outcome, Receipt, ReceiptId, Replay,
+    Request, ReservationId, Target, TargetId, Timings, Usage,
 };
 
 use inshore_store::Store;
@@ -15,6 +15,7 @@ use crate::Shared;
 use crate::cache::{Entered, Kept, Lead};
 use crate::error::{RunError, RunErrorKind};
 use crate::sensor::Counted;
+use crate::spend::Held;
 
 /// What is known of a request while it runs; becomes its receipt.
 pub(crate) struct Running {
@@ -27,6 +28,10 @@ pub(crate) struct Running {
     pub(crate) failed_steps: Vec<(TargetId, String)>,
     pub(crate) answering: Option<(Arc<Target>, String)>,
     pub(crate) usage: Usage,
+    /// The target has said how many tokens were used.
+    pub(crate) usage_reported: bool,
+    /// What is set aside for calls of this request.
+    pub(crate) held: Vec<Held>,
     pub(crate) queued: Duration,
     pub(crate) first_token: Option<Duration>,
     /// The request is in work on the device.
@@ -64,18 +69,20 @@ impl Running {
         }
     }
 
-    fn receipt(&mut self, outcome: Outcome) -> Receipt {
+    /// The receipt, and how each reservation of the request ends.
+    fn receipt(&mut self, outcome: Outcome) -> (Receipt, Vec<(ReservationId, Closing)>) {
         self.settled = true;
-        self.keep_answer(&outcome);
+        let closings = self.closings(outcome == Outcome::Answered);
+        let taken = self.taken();
+        self.keep_answer(&outcome, taken.cost);
         let timings = Timings { queued: self.queued, first_token: self.first_token, total: self.elapsed() };
-        let price = self.answering.as_ref().and_then(|(target, _)| target.price);
         let answered_by = self.answering.take().map(|(target, model)| AnsweredBy {
             target: target.id.clone(),
             tier: target.tier,
             model,
         });
         let request = &self.request;
-        Receipt {
+        let receipt = Receipt {
             id: self.id,
             request: request.id,
             trace: request.trace,
@@ -92,19 +99,19 @@ impl Running {
             usage: self.usage,
             timings,
             egress: self.egress.snapshot(),
-            cost: price.map_or(Money::ZERO, |price| cost(&price, &self.usage)),
-            in_doubt: Money::ZERO,
+            cost: taken.cost,
+            in_doubt: taken.in_doubt,
             replay: self.replay,
             notes: std::mem::take(&mut self.notes),
             outcome,
-        }
+        };
+        (receipt, closings)
     }
 
     /// Keeps a whole answer for those who ask the same; whatever else came of it is made anew for the next.
-    fn keep_answer(&mut self, outcome: &Outcome) {
+    fn keep_answer(&mut self, outcome: &Outcome, cost: Money) {
         let (Some(lead), Some((target, model))) = (self.lead.take(), &self.answering) else { return };
         if *outcome == Outcome::Answered {
-            let cost = target.price.map_or(Money::ZERO, |price| cost(&price, &self.usage));
             lead.keep(target.clone(), model.clone(), self.id, cost, self.now());
         }
     }
@@ -134,15 +141,18 @@ impl Running {
             Event::Delta { .. } | Event::Wire(_) => self.note_first_token(),
             Event::Finished { reason, .. } if *reason != FinishReason::Length => self.note_first_token(),
             // What was used for a replayed answer was used, and paid, then.
-            Event::Usage(usage) if self.replay.is_none() => self.usage = *usage,
+            Event::Usage(usage) if self.replay.is_none() => {
+                self.usage = *usage;
+                self.usage_reported = true;
+            }
             Event::Usage(_) | Event::Finished { .. } | Event::Started { .. } => {}
         }
     }
 
     /// Writes the receipt; returns when it is committed.
     pub(crate) async fn settle(mut self, outcome: Outcome) -> Result<(), RunError> {
-        let receipt = self.receipt(outcome);
-        commit(self.shared.store.clone(), receipt).await
+        let (receipt, closings) = self.receipt(outcome);
+        commit(self.shared.store.clone(), receipt, closings).await
     }
 
     /// Ends without a receipt: nothing was answered and nothing left the device.
@@ -151,9 +161,13 @@ impl Running {
     }
 }
 
-async fn commit(store: Store, receipt: Receipt) -> Result<(), RunError> {
+async fn commit(
+    store: Store,
+    receipt: Receipt,
+    closings: Vec<(ReservationId, Closing)>,
+) -> Result<(), RunError> {
     let id = receipt.id;
-    let settled = store.settle(receipt, Vec::new()).await;
+    let settled = store.settle(receipt, closings).await;
     settled.map(|_| ()).map_err(|error| {
         tracing::error!(receipt = %id, %error, "a receipt could not be written");
         RunError::new(RunErrorKind::Store, format!("the receipt `{id}` could not be written: {error}"))
@@ -167,37 +181,12 @@ impl Drop for Running {
         if self.settled {
             return;
         }
-        let receipt = self.receipt(Outcome::Cancelled);
+        let (receipt, closings) = self.receipt(Outcome::Cancelled);
         if tokio::runtime::Handle::try_current().is_ok() {
             // `commit` has logged the error, and there is nobody left to tell.
-            drop(self.shared.tasks.spawn(commit(self.shared.store.clone(), receipt)));
+            drop(self.shared.tasks.spawn(commit(self.shared.store.clone(), receipt, closings)));
         } else {
             tracing::error!(receipt = %receipt.id, "a cancelled request ended outside the daemon; its receipt is lost");
         }
-    }
-}
-
-/// What the tokens cost, rounded up to a whole micro-unit.
-fn cost(price: &Price, usage: &Usage) -> Money {
-    let fresh = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
-    let amount = u128::from(fresh) * u128::from(price.input)
-        + u128::from(usage.cached_tokens) * u128::from(price.cached_input)
-        + u128::from(usage.output_tokens) * u128::from(price.output);
-    Money { micros: i64::try_from(amount.div_ceil(1_000_000)).unwrap_or(i64::MAX), currency: price.currency }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use inshore_domain::Currency;
-
-    #[test]
-    fn cached_tokens_have_their_own_price_and_fractions_round_up() {
-        let price = Price { cached_input: 200_000, ..Price::flat(Currency::USD, 2_000_000, 8_000_000) };
-        let usage = Usage { prompt_tokens: 1_000, cached_tokens: 600, output_tokens: 50, ..Usage::default() };
-        assert_eq!(cost(&price, &usage).micros, 800 + 120 + 400);
-        let one = Usage { prompt_tokens: 1, cached_tokens: 1, ..Usage::default() };
-        assert_eq!(cost(&price, &one).micros, 1);
-        assert_eq!(cost(&price, &Usage::default()).micros, 0);
     }
 }

@@ -27,6 +27,7 @@ const LOAD_TIME: Duration = Duration::from_secs(4);
 const STREAMS: usize = 150;
 /// Of the paced ones, which take a sixth of a second each.
 const PACED_STREAMS: usize = 20;
+const STARTS: usize = 7;
 /// The streamed answer has this many events.
 const EVENTS: usize = 36;
 
@@ -39,8 +40,16 @@ async fn run() {
     let (_upstream, direct) = start_upstream(&["--fast", "--model", "sim", "--tokens", &EVENTS.to_string()]);
     let (_paced, paced) = start_upstream(&["--model", "paced", "--tokens", "8", "--token-delay", "20"]);
     let (daemon, via) = load::start_inshore(&config(&[("sim", &direct), ("paced", &paced)]), None);
-    println!("ready after start: {:.0} ms", millis(daemon.ready_after));
-    println!("resident, idle: {:.1} MB", daemon.memory().0);
+    println!("first start of an installation: ready after {:.0} ms", millis(daemon.ready_after));
+    println!("first start of an installation: resident, idle: {:.1} MB", daemon.memory().0);
+    let mut starts = Vec::new();
+    let mut daemon = daemon;
+    for _ in 0..STARTS {
+        daemon = load::restart_inshore(daemon, via.addr);
+        starts.push(millis(daemon.ready_after));
+    }
+    println!("later starts: ready after {:.0} ms (median of {STARTS})", median(starts));
+    println!("later starts: resident, idle: {:.1} MB", daemon.memory().0);
 
     latency(&direct, &via).await;
     streaming("whole stream of 36 events", "sim", &direct, &via, |sample| sample.total).await;

@@ -4,6 +4,7 @@
 
 mod decision;
 mod receipt;
+mod spend;
 
 use axum::Extension;
 use axum::body::Body;
@@ -21,6 +22,8 @@ use crate::control::{Status, TargetStatus};
 use crate::fault::{Fault, json};
 use crate::gate::Caller;
 use crate::openai::settled;
+
+pub(crate) use spend::{spend, what_if};
 
 /// Receipts in one listing: more is what `inshore receipt` would never show, and what one answer should not hold.
 const RECEIPTS: u32 = 1_000;
@@ -97,7 +100,7 @@ pub(crate) async fn status(State(app): Shared) -> Response {
     plain(json(&WireStatus::from(status)))
 }
 
-fn store_failed(error: &inshore_store::StoreError) -> Fault {
+pub(super) fn store_failed(error: &inshore_store::StoreError) -> Fault {
     tracing::error!(%error, "the store could not be read");
     Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "store_unavailable", "the store could not be read")
 }

@@ -101,7 +101,7 @@ struct WireEgress<'a> {
 }
 
 #[derive(Serialize)]
-struct Cost {
+pub(super) struct Cost {
     micros: i64,
     currency: String,
 }

@@ -50,11 +50,15 @@ fn show(context: &Context) -> Outcome {
     let loaded = context.config()?;
     let mut all: Vec<(String, &Setting)> =
         loaded.settings.plain.iter().map(|(path, setting)| (path.clone(), setting)).collect();
-    for (id, entries) in &loaded.settings.models {
-        all.extend(entries.iter().map(|(key, setting)| (format!("models.{id}.{key}"), setting)));
+    for (section, names) in &loaded.settings.named {
+        for (name, entries) in names {
+            all.extend(entries.iter().map(|(key, setting)| (format!("{section}.{name}.{key}"), setting)));
+        }
     }
-    for (i, target) in loaded.settings.targets.iter().enumerate() {
-        all.extend(target.entries.iter().map(|(key, setting)| (format!("targets[{i}].{key}"), setting)));
+    for (section, entries) in &loaded.settings.listed {
+        for (i, entry) in entries.iter().enumerate() {
+            all.extend(entry.entries.iter().map(|(key, setting)| (format!("{section}[{i}].{key}"), setting)));
+        }
     }
     if context.output.json {
         let values: Map<String, Value> = all

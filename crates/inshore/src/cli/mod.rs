@@ -9,10 +9,12 @@ mod config;
 mod decide;
 mod doctor;
 mod model;
+mod policy;
 mod receipt;
 mod secret;
 mod serve;
 mod service;
+mod spend;
 mod status;
 mod stop;
 mod token;
@@ -79,6 +81,10 @@ enum Command {
     Receipt(receipt::Args),
     /// Show where a request would run now, and why, without running it
     Decide(decide::Args),
+    /// Show, check and test the policies that say which targets may be used
+    Policy(policy::Args),
+    /// Show what was spent, on what, and what the device saved
+    Spend(spend::Args),
     /// Show the running daemon, its targets and loaded models
     Status(status::Args),
     /// Look at this installation: hardware, sandbox, models, config, and what would be chosen
@@ -168,6 +174,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Model(args) => model::run(&context, &args),
         Command::Receipt(args) => receipt::run(&context, &args),
         Command::Decide(args) => decide::run(&context, &args),
+        Command::Policy(args) => policy::run(&context, &args),
+        Command::Spend(args) => spend::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),

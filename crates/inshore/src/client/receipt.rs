@@ -128,6 +128,13 @@ impl Receipt {
     }
 }
 
+impl Cost {
+    /// Its code.
+    pub(crate) fn currency(&self) -> &str {
+        &self.currency
+    }
+}
+
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let currency = Currency::new(&self.currency).unwrap_or(Currency::USD);

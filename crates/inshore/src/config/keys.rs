@@ -1,10 +1,10 @@
 //! Every key there is.
 //!
 //! `*` stands for a name that the user chooses: `models.*.context` is `context` below `[models.some-id]`. Keys below
-//! `targets` belong to each entry of `[[targets]]`.
+//! `targets` belong to each entry of `[[targets]]`, likewise for `caps`.
 
 /// Plain keys, with their built-in values as TOML.
-pub(super) const PLAIN: [(&str, &str); 23] = [
+pub(super) const PLAIN: [(&str, &str); 33] = [
     ("server.listen", "\"127.0.0.1:7467\""),
     ("server.unix_socket", "\"auto\""),
     ("server.max_connections", "512"),
@@ -26,6 +26,16 @@ pub(super) const PLAIN: [(&str, &str); 23] = [
     ("models.default", "\"inshore-default\""),
     ("models.builtin", "true"),
     ("models.hub", "\"https://huggingface.co\""),
+    ("money.currency", "\"USD\""),
+    ("money.in_doubt_expires", "\"24h\""),
+    ("policy.file", "\"built-in\""),
+    ("policy.with_shipped", "true"),
+    ("policy.prefer", "\"local\""),
+    ("policy.misses", "\"out\""),
+    ("cache.max_bytes", "\"64 MiB\""),
+    ("cache.ttl", "\"1h\""),
+    ("cache.max_sensitivity", "\"internal\""),
+    ("cache.shared", "false"),
     ("store.key", "\"auto\""),
     ("log.level", "\"info\""),
 ];
@@ -45,7 +55,7 @@ pub(super) const MODEL: [&str; 10] = [
 ];
 
 /// Keys of one `[[targets]]`.
-pub(super) const TARGET: [&str; 20] = [
+pub(super) const TARGET: [&str; 23] = [
     "id",
     "tier",
     "kind",
@@ -60,6 +70,9 @@ pub(super) const TARGET: [&str; 20] = [
     "capabilities",
     "price",
     "free",
+    "region",
+    "quality",
+    "tags",
     "connect_timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -67,6 +80,34 @@ pub(super) const TARGET: [&str; 20] = [
     "responses_api",
     "stream_usage",
 ];
+
+/// Keys of one `[[caps]]`.
+pub(super) const CAP: [&str; 9] =
+    ["id", "limit", "per", "warn_percent", "app", "user", "organisation", "feature", "target"];
+
+/// Keys of one `[features.NAME]`.
+pub(super) const FEATURE: [&str; 10] = [
+    "latency",
+    "sensitivity",
+    "quality",
+    "profile",
+    "strategy",
+    "prefer",
+    "stays_here",
+    "regions",
+    "max_output",
+    "cache",
+];
+
+/// Keys of one `[groups.NAME]`.
+pub(super) const GROUP: [&str; 1] = ["users"];
+
+/// Sections that are lists of tables, with the keys of an entry.
+pub(super) const LISTED: [(&str, &[&str]); 2] = [("targets", &TARGET), ("caps", &CAP)];
+
+/// Sections whose tables have names that the user chooses, with the keys of one.
+pub(super) const NAMED: [(&str, &[&str]); 3] =
+    [("models", &MODEL), ("groups", &GROUP), ("features", &FEATURE)];
 
 /// The section names.
 pub(super) fn sections() -> impl Iterator<Item = &'static str> {
@@ -76,7 +117,8 @@ pub(super) fn sections() -> impl Iterator<Item = &'static str> {
         .iter()
         .filter_map(|(path, _)| path.split_once('.').map(|(section, _)| section))
         .filter(move |section| std::mem::replace(&mut last, section) != *section)
-        .chain(["targets"])
+        .chain(LISTED.into_iter().map(|(section, _)| section))
+        .chain(NAMED.into_iter().map(|(section, _)| section).filter(|section| *section != "models"))
 }
 
 /// The known word most like the given one, when it is like enough to be meant.

@@ -56,21 +56,21 @@ pub(crate) type Entries = BTreeMap<String, Setting>;
 pub(crate) struct Settings {
     /// By path: `server.listen`.
     pub(crate) plain: Entries,
-    /// `[models.ID]`, by id.
-    pub(crate) models: BTreeMap<String, Entries>,
-    /// `[[targets]]`, in the order they first appeared.
-    pub(crate) targets: Vec<TargetEntry>,
+    /// `[models.ID]`, `[groups.NAME]`: by section, then by name.
+    pub(crate) named: BTreeMap<&'static str, BTreeMap<String, Entries>>,
+    /// `[[targets]]`, `[[caps]]`: by section, in the order they first appeared.
+    pub(crate) listed: BTreeMap<&'static str, Vec<ListEntry>>,
 }
 
-/// One `[[targets]]`.
+/// One `[[targets]]` or `[[caps]]`.
 #[derive(Debug, Clone)]
-pub(crate) struct TargetEntry {
+pub(crate) struct ListEntry {
     /// Where the entry begins.
     pub(crate) origin: Origin,
     pub(crate) entries: Entries,
 }
 
-impl TargetEntry {
+impl ListEntry {
     fn id(&self) -> Option<&str> {
         self.entries.get("id").and_then(|setting| setting.value.as_str())
     }
@@ -87,11 +87,22 @@ impl Settings {
         settings
     }
 
-    fn add_target(&mut self, entry: TargetEntry) {
-        match self.targets.iter_mut().find(|other| other.id().is_some() && other.id() == entry.id()) {
+    /// The entries of a `[[section]]`.
+    pub(crate) fn list(&self, section: &str) -> &[ListEntry] {
+        self.listed.get(section).map_or(&[], Vec::as_slice)
+    }
+
+    /// The entries of `[section.NAME]`.
+    pub(crate) fn names(&self, section: &str) -> impl Iterator<Item = (&str, &Entries)> {
+        self.named.get(section).into_iter().flatten().map(|(name, entries)| (name.as_str(), entries))
+    }
+
+    fn add(&mut self, section: &'static str, entry: ListEntry) {
+        let list = self.listed.entry(section).or_default();
+        match list.iter_mut().find(|other| other.id().is_some() && other.id() == entry.id()) {
             Some(other) if !same_file(&other.origin, &entry.origin) => *other = entry,
             // Two entries with one id in one file are for the reader to refuse.
-            _ => self.targets.push(entry),
+            _ => list.push(entry),
         }
     }
 }
@@ -148,15 +159,19 @@ pub(super) fn merge_text(settings: &mut Settings, path: &Path, text: &str, probl
     };
     for (section, value) in document.get_ref() {
         let origin = lines.origin(section.span().start);
-        match (section.get_ref().as_ref(), value.get_ref()) {
-            ("targets", DeValue::Array(entries)) => merge_targets(settings, entries, &lines, problems),
-            ("targets", _) => {
-                problems.add(
+        let name = section.get_ref().as_ref();
+        if let Some((list, known)) = keys::LISTED.into_iter().find(|(known, _)| *known == name) {
+            match value.get_ref() {
+                DeValue::Array(entries) => merge_list(settings, (list, known), entries, &lines, problems),
+                _ => problems.add(
                     origin,
-                    "`targets` is a list of tables",
-                    Some("begin each target with `[[targets]]`".into()),
-                );
+                    format!("`{list}` is a list of tables"),
+                    Some(format!("begin each entry with `[[{list}]]`")),
+                ),
             }
+            continue;
+        }
+        match (name, value.get_ref()) {
             (name, DeValue::Table(table)) if keys::sections().any(|known| known == name) => {
                 merge_section(settings, name, table, &lines, problems);
             }
@@ -199,11 +214,11 @@ fn merge_section(
         let name = key.get_ref().as_ref();
         let path = format!("{section}.{name}");
         let origin = lines.origin(key.span().start);
-        match value.get_ref() {
-            DeValue::Table(overrides) if section == "models" => {
-                let id = name.to_owned();
-                let entries = entries_of(overrides, &format!("models.{id}."), &keys::MODEL, lines, problems);
-                settings.models.entry(id).or_default().extend(entries);
+        match (value.get_ref(), named(section)) {
+            (DeValue::Table(table), Some((section, known))) => {
+                let entries = entries_of(table, &format!("{section}.{name}."), known, lines, problems);
+                let all = settings.named.entry(section).or_default();
+                all.entry(name.to_owned()).or_default().extend(entries);
             }
             _ if is_plain(&path) => {
                 if let Some(value) = plain_value(value, origin.clone(), problems) {
@@ -215,15 +230,26 @@ fn merge_section(
     }
 }
 
-fn merge_targets(settings: &mut Settings, entries: &DeArray<'_>, lines: &Lines<'_>, problems: &mut Problems) {
+/// The section whose keys are names that the user chooses, with the keys below each.
+fn named(section: &str) -> Option<(&'static str, &'static [&'static str])> {
+    keys::NAMED.into_iter().find(|(known, _)| *known == section)
+}
+
+fn merge_list(
+    settings: &mut Settings,
+    (section, known): (&'static str, &'static [&'static str]),
+    entries: &DeArray<'_>,
+    lines: &Lines<'_>,
+    problems: &mut Problems,
+) {
     for entry in entries.iter() {
         let origin = lines.origin(entry.span().start);
         match entry.get_ref() {
             DeValue::Table(table) => {
-                let entries = entries_of(table, "targets.", &keys::TARGET, lines, problems);
-                settings.add_target(TargetEntry { origin, entries });
+                let entries = entries_of(table, &format!("{section}."), known, lines, problems);
+                settings.add(section, ListEntry { origin, entries });
             }
-            _ => problems.add(origin, "each entry of `targets` is a table", None),
+            _ => problems.add(origin, format!("each entry of `{section}` is a table"), None),
         }
     }
 }
@@ -295,15 +321,13 @@ fn set(settings: &mut Settings, path: &str, text: &str, origin: Origin, problems
         settings.plain.insert(path.to_owned(), Setting { value, origin });
         return;
     }
-    // A model's id may itself hold dots, so the key is what follows the last one.
-    let of_model = path.strip_prefix("models.").and_then(|rest| rest.rsplit_once('.'));
-    match of_model {
-        Some((id, key)) if keys::MODEL.contains(&key) => {
-            settings
-                .models
-                .entry(id.to_owned())
-                .or_default()
-                .insert(key.to_owned(), Setting { value, origin });
+    // A name (a model's id) may itself hold dots, so the key is what follows the last one.
+    let section = path.split_once('.').and_then(|(section, rest)| Some((named(section)?, rest)));
+    let of_name = section.and_then(|(section, rest)| Some((section, rest.rsplit_once('.')?)));
+    match of_name {
+        Some(((section, known), (name, key))) if known.contains(&key) => {
+            let all = settings.named.entry(section).or_default();
+            all.entry(name.to_owned()).or_default().insert(key.to_owned(), Setting { value, origin });
         }
         _ => unknown(problems, origin, "key", path, keys::PLAIN.iter().map(|(path, _)| *path), ""),
     }

@@ -5,12 +5,14 @@
 //! knows where it came from.
 //!
 //! Layout: [`keys`] every key there is; [`layers`] reads and merges; [`reader`] takes typed values out and says what is
-//! wrong with them; [`targets`] and [`models`] the two sections with entries of the user's own; [`values`] sizes,
+//! wrong with them; [`targets`], [`caps`], [`features`] and [`models`] the sections with entries of the user's own; [`values`] sizes,
 //! durations and prices.
 //!
 //! Invariants: a key that nobody knows is an error, never ignored. A secret is never in a config value: targets name
 //! the environment variable or keyring entry that holds theirs.
 
+mod caps;
+mod features;
 mod keys;
 mod layers;
 mod models;
@@ -24,12 +26,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use features::Policy;
 #[cfg(test)]
 use layers::Origin;
 pub(crate) use layers::{Setting, Settings};
 pub(crate) use models::{KvType, ModelOverrides};
 pub(crate) use problem::Problems;
 pub(crate) use targets::{KeySource, RemoteTarget, TargetKind};
+
+use inshore_domain::{Cap, Currency};
+use inshore_runtime::CacheSettings;
 
 use crate::environment::Environment;
 use crate::paths::Paths;
@@ -45,6 +51,12 @@ pub(crate) struct Config {
     pub(crate) engine: Engine,
     pub(crate) models: Models,
     pub(crate) targets: Vec<RemoteTarget>,
+    pub(crate) money: Money,
+    pub(crate) caps: Vec<Cap>,
+    pub(crate) policy: Policy,
+    pub(crate) cache: CacheSettings,
+    /// Users by the groups they are in.
+    pub(crate) groups: BTreeMap<String, Vec<String>>,
     pub(crate) store: Store,
     pub(crate) log: Log,
 }
@@ -101,6 +113,15 @@ pub(crate) struct Models {
     pub(crate) builtin: bool,
     pub(crate) hub: String,
     pub(crate) overrides: BTreeMap<String, ModelOverrides>,
+}
+
+/// `[money]`
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Money {
+    /// Of all caps and prices.
+    pub(crate) currency: Currency,
+    /// How long a call of unknown cost is held in doubt before it counts as a charge.
+    pub(crate) in_doubt_expires: Duration,
 }
 
 /// `[store]`
@@ -173,6 +194,7 @@ fn finish(
         &mut problems,
     );
     let config = config(&mut reader);
+    caps::same_currency(&config, &mut problems);
     if problems.is_empty() { Ok(Loaded { config, settings, files }) } else { Err(problems) }
 }
 
@@ -188,6 +210,14 @@ fn config(reader: &mut Reader<'_>) -> Config {
             overrides: models::overrides(reader),
         },
         targets: targets::targets(reader),
+        money: Money {
+            currency: caps::currency(reader),
+            in_doubt_expires: reader.duration("money.in_doubt_expires"),
+        },
+        caps: caps::caps(reader),
+        policy: features::policy(reader),
+        cache: features::cache(reader),
+        groups: caps::groups(reader),
         store: Store {
             key: reader.choice(
                 "store.key",

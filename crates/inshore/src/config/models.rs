@@ -43,9 +43,9 @@ pub(crate) struct ModelOverrides {
 pub(super) fn overrides(reader: &mut Reader<'_>) -> BTreeMap<String, ModelOverrides> {
     let settings = reader.settings;
     let mut all = BTreeMap::new();
-    for (id, entries) in &settings.models {
+    for (id, entries) in settings.names("models") {
         let overrides = reader.within(&format!("models.{id}"), entries, Origin::BuiltIn, one);
-        all.insert(id.clone(), overrides);
+        all.insert(id.to_owned(), overrides);
     }
     all
 }

@@ -45,6 +45,12 @@ pub(crate) struct RemoteTarget {
     pub(crate) capabilities: Capabilities,
     /// `None`: unknown, so that `decide` leaves the target out.
     pub(crate) price: Option<Price>,
+    /// Where in the world it works.
+    pub(crate) region: Option<String>,
+    /// How good its answers are, 0 to 100.
+    pub(crate) quality: Option<u8>,
+    /// For policies to ask about.
+    pub(crate) tags: Vec<String>,
     pub(crate) timeouts: Timeouts,
     /// Plain HTTP to a public address is meant.
     pub(crate) plain_http: bool,
@@ -71,7 +77,7 @@ pub(super) fn targets(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
     let settings = reader.settings;
     let mut seen = BTreeSet::new();
     let mut targets = Vec::new();
-    for entry in &settings.targets {
+    for entry in settings.list("targets") {
         let target = reader.within("targets", &entry.entries, entry.origin.clone(), |reader| {
             let target = one(reader);
             if !seen.insert(target.id.clone()) {
@@ -110,6 +116,11 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
             TargetKind::Anthropic => USUAL_ANTHROPIC.into_iter().collect(),
         }),
         price: price(reader),
+        region: reader.maybe("region", Reader::text),
+        quality: reader
+            .maybe("quality", |reader, path| reader.whole(path, 0, 100))
+            .and_then(|quality| u8::try_from(quality).ok()),
+        tags: reader.maybe("tags", Reader::texts).unwrap_or_default(),
         timeouts: Timeouts {
             connect: reader.maybe("connect_timeout", Reader::duration),
             first_byte: reader.maybe("first_byte_timeout", Reader::duration),

@@ -39,12 +39,18 @@ fn the_sample_says_what_is_built_in() {
 #[test]
 fn the_sample_documents_every_key() {
     let sample = check(&sample_with_examples()).unwrap_or_else(|problems| panic!("{problems}"));
-    let of_models: BTreeSet<&str> =
-        sample.settings.models.values().flat_map(|entries| entries.keys().map(String::as_str)).collect();
-    assert_eq!(of_models, keys::MODEL.into_iter().collect());
-    let of_targets: BTreeSet<&str> =
-        sample.settings.targets.iter().flat_map(|target| target.entries.keys().map(String::as_str)).collect();
-    assert_eq!(of_targets, keys::TARGET.into_iter().collect());
+    for (section, known) in keys::NAMED {
+        let names = sample.settings.names(section);
+        let said: BTreeSet<&str> =
+            names.flat_map(|(_, entries)| entries.keys().map(String::as_str)).collect();
+        assert_eq!(said, known.iter().copied().collect(), "`{section}`");
+    }
+    for (section, known) in keys::LISTED {
+        let entries = sample.settings.list(section).iter();
+        let said: BTreeSet<&str> =
+            entries.flat_map(|entry| entry.entries.keys().map(String::as_str)).collect();
+        assert_eq!(said, known.iter().copied().collect(), "`{section}`");
+    }
     assert_eq!(sample.config.targets.len(), 2);
     assert_eq!(
         sample.config.targets[0].permitted_up_to, None,
@@ -69,11 +75,22 @@ fn every_key_is_read_by_somebody() {
     for (path, _) in keys::PLAIN {
         assert!(reader.asked.contains(path), "nobody reads `{path}`");
     }
-    for key in keys::MODEL {
-        assert!(reader.asked.contains(&format!("models.qwen3-4b.{key}")), "nobody reads `models.*.{key}`");
+    for (section, name, known) in [
+        ("models", "qwen3-4b", &keys::MODEL[..]),
+        ("groups", "premium", &keys::GROUP[..]),
+        ("features", "faq", &keys::FEATURE[..]),
+    ] {
+        for key in known {
+            assert!(
+                reader.asked.contains(&format!("{section}.{name}.{key}")),
+                "nobody reads `{section}.*.{key}`"
+            );
+        }
     }
-    for key in keys::TARGET {
-        assert!(reader.asked.contains(&format!("targets.{key}")), "nobody reads `targets.{key}`");
+    for (section, known) in keys::LISTED {
+        for key in known {
+            assert!(reader.asked.contains(&format!("{section}.{key}")), "nobody reads `{section}.{key}`");
+        }
     }
 }
 

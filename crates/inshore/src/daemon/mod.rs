@@ -37,6 +37,10 @@ use wiring::Daemon;
 
 /// Two to accept, parse and write, and more where there are cores: inference has its own processes.
 const WORKERS: std::ops::RangeInclusive<usize> = 2..=4;
+/// How often the policy file is looked at: whoever saves it sees what comes of it at once, and a look costs some microseconds.
+const LOOK: Duration = Duration::from_secs(1);
+/// Every how many looks calls in doubt are looked through; they expire after hours.
+const DOUBTS: u64 = 60;
 /// What is left to do after the last answer: telling children to go, a checkpoint of the database. Past this the daemon ends
 /// anyway; children go with their sockets.
 const LAST_STEPS: Duration = Duration::from_secs(10);
@@ -119,9 +123,18 @@ async fn serve(start: Start<'_>) -> Result<()> {
     announce(&address).context("cannot announce the daemon")?;
     notify::tell(environment, "READY=1");
     tracing::info!(tcp = %address.tcp, "ready");
+    let (mut look, mut looks) = (tokio::time::interval(LOOK), 0_u64);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let outcome = loop {
         tokio::select! {
             outcome = &mut server => break outcome,
+            _ = look.tick() => {
+                daemon.watch_policies();
+                if looks % DOUBTS == 0 {
+                    daemon.expire_doubts().await;
+                }
+                looks += 1;
+            }
             wish = signals.next() => match wish {
                 Wish::Reload => daemon.reload(&*reload).await,
                 Wish::End if stop.is_cancelled() => {

@@ -53,8 +53,7 @@ fn provider(
 ) -> Result<Provider> {
     let base_url: Url =
         remote.base_url.parse().with_context(|| format!("`{}` is not an address", remote.base_url))?;
-    let destination =
-        if remote.plain_http { Destination::of_plain(&base_url) } else { Destination::of(&base_url) }?;
+    let destination = destination(remote)?;
     let usual = Timeouts::default();
     let options = ProviderTarget {
         target: Arc::new(target(remote, destination.authority())),
@@ -76,6 +75,17 @@ fn provider(
     Ok(Provider::new(Arc::clone(gate), Arc::clone(clock), options)?)
 }
 
+/// The target that a config entry describes.
+pub(crate) fn described(remote: &RemoteTarget) -> Result<Target> {
+    Ok(target(remote, destination(remote)?.authority()))
+}
+
+fn destination(remote: &RemoteTarget) -> Result<Destination> {
+    let base_url: Url =
+        remote.base_url.parse().with_context(|| format!("`{}` is not an address", remote.base_url))?;
+    Ok(if remote.plain_http { Destination::of_plain(&base_url) } else { Destination::of(&base_url) }?)
+}
+
 fn target(remote: &RemoteTarget, authority: &str) -> Target {
     Target {
         id: TargetId(remote.id.clone()),
@@ -88,8 +98,8 @@ fn target(remote: &RemoteTarget, authority: &str) -> Target {
         capabilities: remote.capabilities,
         price: remote.price,
         permitted_up_to: remote.permitted_up_to,
-        region: None,
-        quality: None,
+        region: remote.region.clone(),
+        quality: remote.quality,
     }
 }
 

@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use inshore_api::{ApiOptions, AppToken, Limits, Listeners, Parts, Tokens};
-use inshore_domain::{Clock, TargetId};
+use inshore_domain::{Clock, Timestamp};
 use inshore_engine::pool::DevicePool;
-use inshore_policy::Rules;
 use inshore_providers::{Gate, GateOptions};
-use inshore_runtime::{Registered, Runtime};
+use inshore_runtime::{Registered, Runtime, Spending};
 use inshore_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +23,7 @@ use crate::config::{Config, Loaded, Server, UnixSocket};
 use crate::environment::Environment;
 use crate::machine::Machine;
 use crate::paths::{Paths, private_folder};
+use crate::policies::{self, Stamp};
 
 /// The parts of a running daemon.
 pub(super) struct Daemon {
@@ -39,6 +39,8 @@ pub(super) struct Daemon {
     paths: Paths,
     /// What is in force now.
     config: Mutex<Config>,
+    /// The policy file as it was when it was last read, right or wrong.
+    policies: Mutex<Stamp>,
 }
 
 /// Sockets that accept.
@@ -75,6 +77,7 @@ impl Daemon {
             environment: environment.clone(),
             paths: paths.clone(),
             config: Mutex::new(config.clone()),
+            policies: Mutex::new(Stamp::of(config)),
         };
         daemon.set_targets(config).await?;
         let sockets = sockets(&config.server, paths).await?;
@@ -92,9 +95,45 @@ impl Daemon {
         let mut registered: Vec<Registered> = models::registered(&self.pool, device).await;
         registered.extend(targets::registered(&config.targets, &self.gate, &self.clock, &self.environment));
         self.runtime.set_targets(registered);
-        let default = TargetId(format!("device/{}", config.models.default));
-        self.runtime.set_rules(Rules { default_device: Some(default) });
+        self.runtime.set_spending(Spending { currency: config.money.currency, caps: config.caps.clone() });
+        self.runtime.set_cache(config.cache.clone());
+        self.set_rules(config)
+    }
+
+    /// Reads the policies. A file with a mistake is an error, and what was in force stays.
+    fn set_rules(&self, config: &Config) -> Result<()> {
+        *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = Stamp::of(config);
+        self.runtime.set_rules(policies::rules(config)?);
         Ok(())
+    }
+
+    /// Reads the policy file again when it has changed.
+    pub(super) fn watch_policies(&self) {
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unchanged = *self.policies.lock().unwrap_or_else(PoisonError::into_inner) == Stamp::of(&config);
+        if unchanged {
+            return;
+        }
+        match self.set_rules(&config) {
+            Ok(()) => tracing::info!("the policies have changed and are in force"),
+            Err(error) => tracing::error!("the policies stay as they were: {error:#}"),
+        }
+    }
+
+    /// Turns what has been in doubt for too long into charges.
+    pub(super) async fn expire_doubts(&self) {
+        let expires = self.config.lock().unwrap_or_else(PoisonError::into_inner).money.in_doubt_expires;
+        let expires = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
+        let now = self.clock.now();
+        let before = Timestamp::from_unix_millis(now.unix_millis().saturating_sub(expires));
+        match self.store.expire_in_doubt(before, now).await {
+            Ok(expired) if expired.count > 0 => {
+                let (count, micros) = (expired.count, expired.amounts.money);
+                tracing::warn!(count, micros, "calls of unknown cost now count as charged");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "calls of unknown cost could not be charged"),
+        }
     }
 
     /// Reads the models folder and the tokens again; the config stays.
@@ -167,7 +206,9 @@ fn app_tokens(paths: &Paths) -> Result<Vec<AppToken>> {
 
 fn open_store(paths: &Paths, config: &Config, environment: &Environment) -> Result<Store> {
     let key = key::find_or_make(paths, config.store.key, environment)?;
-    let opened = Store::open(StoreOptions::new(paths.database(), key));
+    let options =
+        StoreOptions { currency: config.money.currency, ..StoreOptions::new(paths.database(), key) };
+    let opened = Store::open(options);
     opened.with_context(|| format!("cannot open the database `{}`", paths.database().display()))
 }
 

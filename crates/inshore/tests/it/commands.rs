@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::home::{Home, INSHORE};
 
 /// Every command, as a path of words.
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 37] = [
     &[],
     &["serve"],
     &["chat"],
@@ -26,6 +26,13 @@ const COMMANDS: [&[&str]; 30] = [
     &["config", "path"],
     &["config", "sample"],
     &["decide"],
+    &["policy"],
+    &["policy", "show"],
+    &["policy", "check"],
+    &["policy", "test"],
+    &["policy", "explain"],
+    &["spend"],
+    &["spend", "what-if"],
     &["token"],
     &["token", "create"],
     &["token", "list"],

@@ -9,3 +9,4 @@ mod isolation;
 mod lifecycle;
 mod models;
 mod remote;
+mod rules;

@@ -4,3 +4,4 @@
 mod cache;
 mod road;
 mod scripted;
+mod spend;

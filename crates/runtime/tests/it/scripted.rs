@@ -176,7 +176,7 @@ pub(crate) fn world(device: &[Script], cloud: &[Script]) -> World {
     World { runtime, store, clock, backends, _dir: dir }
 }
 
-fn target(id: &str, tier: Tier) -> Target {
+pub(crate) fn target(id: &str, tier: Tier) -> Target {
     let remote = tier != Tier::Device;
     Target {
         id: TargetId(id.into()),

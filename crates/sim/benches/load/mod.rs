@@ -190,25 +190,34 @@ pub(crate) fn start_inshore(config: &str, model: Option<&Path>) -> (Process, Ser
     let config =
         format!("[server]\nlisten = \"{addr}\"\nunix_socket = \"off\"\n[store]\nkey = \"file\"\n{config}");
     std::fs::write(home.path().join("config.toml"), config).expect("the config can be written");
-    let inshore = || {
-        let mut command = Command::new(inshore_bin());
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("INSHORE_HOME", home.path())
-            .env("SIM_KEY", "sk-sim");
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    };
     if let Some(model) = model {
-        let status =
-            inshore().args(["model", "import"]).arg(model).status().expect("the model can be imported");
+        let status = inshore(home.path()).args(["model", "import"]).arg(model).status();
+        let status = status.expect("the model can be imported");
         assert!(status.success(), "importing {} failed", model.display());
     }
-    let mut process = Process::start(inshore().arg("serve"), addr, Some("/readyz"));
+    let mut process = Process::start(inshore(home.path()).arg("serve"), addr, Some("/readyz"));
     let token = find_token(home.path());
     process.home = Some(home);
     (process, Server { addr, token: Some(token) })
+}
+
+/// The command line in this home.
+fn inshore(home: &Path) -> Command {
+    let mut command = Command::new(inshore_bin());
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("INSHORE_HOME", home).env("SIM_KEY", "sk-sim");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Ends the daemon in order and starts it again in the same home.
+pub(crate) fn restart_inshore(mut process: Process, addr: SocketAddr) -> Process {
+    let home = process.home.take().expect("it has a home");
+    let stopped = inshore(home.path()).arg("stop").status().expect("the daemon can be stopped");
+    assert!(stopped.success(), "the daemon did not stop");
+    process.child.wait().expect("it ends");
+    let mut process = Process::start(inshore(home.path()).arg("serve"), addr, Some("/readyz"));
+    process.home = Some(home);
+    process
 }
 
 /// The token that the daemon made at its first start, wherever in its home that is.

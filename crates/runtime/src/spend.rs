@@ -1,0 +1,251 @@
+//! Money, calls and bytes: set aside before a call leaves, and replaced by what was used when it has ended.
+//!
+//! Every outbound call of a target that has a price, or that a cap covers, has a reservation of its own. How it ends follows from what
+//! is known of the call: a whole answer with token counts is settled, a call that cannot have cost anything is released, and what
+//! nobody knows stays in doubt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inshore_domain::cap::Shown;
+use inshore_domain::{
+    Amounts, BackendError, Billed, Cap, Closing, Currency, Event, Facts, Headroom, Measure, Money, Price,
+    ReceiptId, Reservation, ReservationId, Target, Tier, Timestamp, Usage,
+};
+use inshore_policy::{claims, cost, worst_case};
+use inshore_store::{ReserveError, Use};
+
+use crate::Shared;
+use crate::error::{RunError, RunErrorKind};
+use crate::settle::Running;
+
+/// What may be spent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spending {
+    /// Of all caps and prices.
+    pub currency: Currency,
+    /// The caps there are.
+    pub caps: Vec<Cap>,
+}
+
+impl Default for Spending {
+    /// Without caps, in dollars.
+    fn default() -> Self {
+        Self { currency: Currency::USD, caps: Vec::new() }
+    }
+}
+
+/// A call that something is set aside for.
+#[derive(Debug)]
+pub(crate) struct Held {
+    id: ReservationId,
+    target: Arc<Target>,
+    amounts: Amounts,
+    /// More tokens than these cannot come.
+    most_output: u64,
+    /// Pieces of answer that have come. A piece has at least one token.
+    pieces: u64,
+    /// Bytes that had left before this call.
+    sent_before: u64,
+    /// `None`: under way.
+    closing: Option<Closing>,
+}
+
+/// What calls of a request have taken, for its receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) cost: Money,
+    pub(crate) in_doubt: Money,
+}
+
+impl Shared {
+    /// What is left of the caps that cover calls of this request, for each target away from this device.
+    pub(crate) fn headroom(&self, facts: &Facts, targets: &[Arc<Target>], began: Began) -> Vec<Headroom> {
+        let spending = self.spending.load();
+        if spending.caps.is_empty() {
+            return Vec::new();
+        }
+        let now = self.clock.now();
+        let remote = targets.iter().filter(|target| target.tier != Tier::Device);
+        remote
+            .flat_map(|target| {
+                let feature = facts.feature.as_deref();
+                let claims = claims(&spending.caps, &facts.principal, feature, &target.id, now, began);
+                let left = self.store.headroom(&claims);
+                claims.into_iter().zip(left).map(|(claim, left)| Headroom {
+                    target: target.id.clone(),
+                    claim,
+                    left,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The receipt of a request, and when it began: what caps of single requests go by.
+pub(crate) type Began = (ReceiptId, Timestamp);
+
+impl Running {
+    /// Sets the worst case of a call to this target aside. Nothing is set aside for what costs nothing and no cap covers.
+    pub(crate) async fn set_aside(&mut self, target: &Arc<Target>) -> Result<(), RunError> {
+        if target.tier == Tier::Device {
+            return Ok(());
+        }
+        let spending = self.shared.spending.load_full();
+        let now = self.shared.clock.now();
+        let began = (self.id, self.request.received_at);
+        let feature = self.request.hints.feature.as_deref();
+        let claims = claims(&spending.caps, &self.request.principal, feature, &target.id, now, began);
+        let amounts = worst_case(&self.facts, target);
+        if amounts.money == 0 && claims.is_empty() {
+            return Ok(());
+        }
+        let id = ReservationId::new(now, self.shared.clock.random());
+        let reservation =
+            Reservation { id, receipt: self.id, target: target.id.clone(), at: now, amounts, claims };
+        let reserving = self.shared.store.reserve(reservation, &self.request.principal, feature);
+        let reserved = reserving.await.map_err(refused(now))?;
+        self.held.push(Held {
+            id,
+            target: target.clone(),
+            amounts,
+            most_output: amounts.tokens.saturating_sub(u64::from(self.facts.prompt_tokens_at_most)),
+            pieces: 0,
+            sent_before: self.sent(),
+            closing: None,
+        });
+        for use_ in reserved.uses.into_iter().filter(|use_| use_.crossed) {
+            self.warn(&use_);
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, use_: &Use) {
+        let percent = use_.used.saturating_mul(100).checked_div(use_.claim.limit).unwrap_or(100);
+        let note = format!("the cap `{}` is used to {percent} %", use_.claim.cap);
+        tracing::warn!(cap = use_.claim.cap, percent, "a cap is nearly used up");
+        self.notes.push(note);
+    }
+
+    /// The call under way has failed.
+    pub(crate) fn give_back(&mut self, error: &BackendError) {
+        let closing = match error.billed {
+            Billed::No => Closing::Released,
+            Billed::Maybe => Closing::InDoubt,
+        };
+        self.end_call(closing);
+    }
+
+    fn end_call(&mut self, closing: Closing) {
+        if let Some(held) = self.held.last_mut() {
+            held.closing.get_or_insert(closing);
+        }
+    }
+
+    /// Bytes that have left for this request so far.
+    fn sent(&self) -> u64 {
+        self.egress.snapshot().iter().map(|record| record.bytes_out).sum()
+    }
+
+    /// Notes a piece of answer. An error: more has come than was set aside for, and the answer must end here.
+    ///
+    /// Pieces are counted, as a piece has at least one token: whoever sends more of them than tokens were asked for does not keep
+    /// to the limit, and would go on at the caller's expense. An answer that is not streamed is there, and paid, when it comes.
+    pub(crate) fn count_piece(&mut self, event: &Event) -> Result<(), RunError> {
+        let streamed = self.request.stream;
+        let Some(held) = self.held.last_mut().filter(|held| streamed && held.closing.is_none()) else {
+            return Ok(());
+        };
+        held.pieces += u64::from(matches!(event, Event::Delta { .. }));
+        if held.pieces <= held.most_output {
+            return Ok(());
+        }
+        // What was set aside is what this can have cost at most, and likely did.
+        held.closing = Some(Closing::Settled(held.amounts));
+        let set_aside = Shown { measure: Measure::Money, amount: held.amounts.money };
+        let message = format!(
+            "the answer of `{}` was cut: it has reached what was set aside for it ({set_aside}, {} tokens of answer); \
+             what came before is incomplete",
+            held.target.id, held.most_output
+        );
+        Err(RunError::new(RunErrorKind::ReservationUsedUp, message))
+    }
+
+    /// How each reservation of this request ends. A call that is still under way is settled if its answer is whole and its tokens are
+    /// known, released if not one byte has left for it, and else in doubt.
+    pub(crate) fn closings(&mut self, answered: bool) -> Vec<(ReservationId, Closing)> {
+        let under_way = self.held.last().filter(|held| held.closing.is_none());
+        if let Some(held) = under_way {
+            let closing = if answered && self.usage_reported {
+                Closing::Settled(self.used(held))
+            } else if self.sent() == held.sent_before {
+                Closing::Released
+            } else {
+                if answered {
+                    self.notes.push(format!("`{}` did not say how many tokens were used", held.target.id));
+                }
+                Closing::InDoubt
+            };
+            self.end_call(closing);
+        }
+        self.held.iter().filter_map(|held| Some((held.id, held.closing?))).collect()
+    }
+
+    fn used(&self, held: &Held) -> Amounts {
+        Amounts {
+            money: held.target.price.map_or(0, |price| money(&price, &self.usage)),
+            tokens: u64::from(self.usage.prompt_tokens) + u64::from(self.usage.output_tokens),
+            calls: 1,
+            bytes_out: self.sent().saturating_sub(held.sent_before),
+        }
+    }
+
+    /// What calls have taken, once they are closed.
+    pub(crate) fn taken(&mut self) -> Taken {
+        let currency = self.shared.spending.load().currency;
+        let (mut cost, mut in_doubt) = (0_u64, 0_u64);
+        for held in &self.held {
+            match held.closing {
+                // A cap never counts more than was set aside, and neither does the receipt.
+                Some(Closing::Settled(used)) => {
+                    cost = cost.saturating_add(used.money.min(held.amounts.money))
+                }
+                Some(Closing::InDoubt) | None => in_doubt = in_doubt.saturating_add(held.amounts.money),
+                Some(Closing::Released) => {}
+            }
+            if let Some(Closing::Settled(used)) = held.closing
+                && used.money > held.amounts.money
+            {
+                let more = Shown { measure: Measure::Money, amount: used.money };
+                self.notes.push(format!(
+                    "`{}` reports tokens for {more}, which is more than this call can have cost",
+                    held.target.id
+                ));
+            }
+        }
+        let money = |micros| Money { micros: i64::try_from(micros).unwrap_or(i64::MAX), currency };
+        Taken { cost: money(cost), in_doubt: money(in_doubt) }
+    }
+}
+
+fn money(price: &Price, usage: &Usage) -> u64 {
+    u64::try_from(cost(price, usage).micros).unwrap_or(0)
+}
+
+/// The error of a request for which nothing could be set aside.
+fn refused(now: Timestamp) -> impl FnOnce(ReserveError) -> RunError {
+    move |error| {
+        let hint = error.hint().map(str::to_owned);
+        let (kind, retry_after) = match &error {
+            ReserveError::OverCap(over) => {
+                let wait = over.claim.renews.map(|renews| {
+                    Duration::from_millis(renews.unix_millis().saturating_sub(now.unix_millis()))
+                });
+                (RunErrorKind::OverCap, wait)
+            }
+            ReserveError::Store(_) => (RunErrorKind::Store, None),
+            _ => (RunErrorKind::OverCap, None),
+        };
+        RunError { hint, retry_after, ..RunError::new(kind, error.to_string()) }
+    }
+}
