@@ -70,19 +70,20 @@ pub(super) fn read(json: &str) -> Option<Vec<Call>> {
         let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
         return items
             .into_iter()
-            .map(|item| read_one(item.get()))
+            .map(|item| read_one(item.get(), false))
             .collect::<Option<Vec<Call>>>()
             .filter(|calls| !calls.is_empty());
     }
-    read_one(json).map(|call| vec![call])
+    read_one(json, false).map(|call| vec![call])
 }
 
-fn read_one(json: &str) -> Option<Call> {
+/// `wrapped`: it was found in another one. That happens once: what a model nests deeper is no call, and has no end.
+fn read_one(json: &str, wrapped: bool) -> Option<Call> {
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
     let text = |key: &str| fields.get(key).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
     // `{"type": "function", "function": {…}}`, as in the API.
-    if let Some(inner) = fields.get("function").filter(|value| value.get().starts_with('{')) {
-        return read_one(inner.get());
+    if let Some(inner) = fields.get("function").filter(|value| !wrapped && value.get().starts_with('{')) {
+        return read_one(inner.get(), true);
     }
     let name = text("name").or_else(|| text("function")).filter(|name| !name.is_empty())?;
     let arguments =
@@ -99,5 +100,24 @@ pub(super) fn object(json: &str) -> Option<String> {
             .map(|text| if text.trim().is_empty() { "{}".to_owned() } else { text }),
         b'n' => Some("{}".to_owned()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_in_a_wrapper_is_read_and_one_in_a_hundred_thousand_is_not() {
+        let inner = r#"{"name":"time","arguments":{}}"#;
+        let nested =
+            |depth: usize| format!("{}{inner}{}", r#"{"function":"#.repeat(depth), "}".repeat(depth));
+        let call = Call { name: "time".into(), arguments: "{}".into() };
+        assert_eq!(read(&nested(0)), Some(vec![call.clone()]));
+        assert_eq!(read(&nested(1)), Some(vec![call]));
+        assert_eq!(read(&nested(2)), None);
+        // Deeper than any stack.
+        assert_eq!(read(&nested(100_000)), None);
+        assert_eq!(read(&format!("[{}]", nested(100_000))), None);
     }
 }

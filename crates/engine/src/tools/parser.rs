@@ -8,6 +8,11 @@ use super::calls::{Call, Scan, Scanned, object, read};
 
 /// A call longer than this is delivered as text; models' contexts are shorter.
 const MAX_CALL: usize = 4 << 20;
+/// Calls that turn out to be none, after which none is looked for: each is read to its end, which may be the answer's. A model
+/// that writes about calls has done so by then.
+const MAX_FALSE_STARTS: usize = 100;
+/// An answer is taken apart in pieces of at most this size, so that taking a call out of its front moves little.
+const SLICE: usize = 4096;
 /// A function's name longer than this is none. OpenAI's limit is 64.
 const MAX_NAME: usize = 256;
 
@@ -97,6 +102,7 @@ pub(crate) struct Parser {
     buffer: String,
     scan: Option<Scan>,
     calls: usize,
+    false_starts: usize,
     /// White space next to markup is not text.
     trim: bool,
 }
@@ -114,6 +120,7 @@ impl Parser {
             buffer: String::new(),
             scan: None,
             calls: 0,
+            false_starts: 0,
             trim: thinking,
         }
     }
@@ -134,8 +141,14 @@ impl Parser {
         if self.format.is_none() && !self.thinks {
             return if text.is_empty() { Vec::new() } else { vec![Part::Text(text.to_owned())] };
         }
-        self.buffer.push_str(text);
-        self.work(false)
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while !rest.is_empty() {
+            let (slice, later) = rest.split_at(rest.floor_char_boundary(SLICE));
+            self.buffer.push_str(slice);
+            parts.extend(self.work(false));
+            rest = later;
+        }
+        parts
     }
 
     /// The answer is complete.
@@ -190,7 +203,8 @@ impl Parser {
     }
 
     fn text(&mut self, end: bool, parts: &mut Vec<Part>) -> bool {
-        let triggers = self.format.map_or(&[] as &[&str], Format::triggers);
+        let looks = self.format.filter(|_| self.false_starts < MAX_FALSE_STARTS);
+        let triggers = looks.map_or(&[] as &[&str], Format::triggers);
         let first = triggers
             .iter()
             .filter_map(|trigger| Some((self.buffer.find(trigger)?, *trigger)))
@@ -260,6 +274,7 @@ impl Parser {
         let opened: String = self.buffer.drain(..opened).collect();
         self.emit(&opened, parts);
         (self.mode, self.scan) = (Mode::Text, None);
+        self.false_starts += 1;
         true
     }
 
@@ -544,6 +559,28 @@ mod tests {
             "[ \\n]{1,2}",
             "[a-zé<>\\[{}\\]\"]{1,6}",
         ]
+    }
+
+    #[test]
+    fn an_answer_of_nothing_but_beginnings_is_text_in_a_moment() {
+        // Each could be the beginning of a call that ends with the answer: read a hundred thousand times, it would take minutes.
+        let answer = "<tool_call>{\"".repeat(100_000);
+        assert_eq!(all(parser(Format::Hermes), &[&answer]), [text(&answer)]);
+        let good = "<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>";
+        let (few, many) = (99, 100);
+        let wrong = |count: usize| "<tool_call>?".repeat(count);
+        assert_eq!(
+            all(parser(Format::Hermes), &[&(wrong(few) + good)]),
+            [text(&wrong(few)), call("time", "{}")]
+        );
+        assert_eq!(all(parser(Format::Hermes), &[&(wrong(many) + good)]), [text(&(wrong(many) + good))]);
+    }
+
+    #[test]
+    fn ten_thousand_calls_in_one_piece_are_found() {
+        let answer = "<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>".repeat(10_000);
+        let parts = all(parser(Format::Hermes), &[&answer]);
+        assert_eq!((parts.len(), &parts[9999]), (10_000, &call("time", "{}")));
     }
 
     proptest! {
