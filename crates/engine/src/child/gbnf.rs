@@ -167,7 +167,7 @@ impl Reader<'_> {
                 }
                 _ => break,
             };
-            let repeated = self.repetition(part)?;
+            let repeated = self.repetition(part, depth)?;
             parts.push(repeated);
         }
         Ok(if parts.is_empty() { "\"\"".to_owned() } else { parts.join(" ") })
@@ -181,23 +181,26 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn repetition(&mut self, part: String) -> Result<String, String> {
-        self.skip(false);
-        match self.peek() {
-            Some(sign @ ('*' | '+' | '?')) => {
-                self.bump();
-                // `(..)` also around a single symbol, so that what follows cannot be read as part of it. A second sign
-                // applies to the whole.
-                self.repetition(format!("({part}){sign}"))
-            }
-            Some('{') => {
-                self.bump();
-                let (least, most) = self.bounds()?;
-                let most = most.map(|most| most.to_string()).unwrap_or_default();
-                self.repetition(format!("({part}){{{least},{most}}}"))
-            }
-            _ => Ok(part),
+    fn repetition(&mut self, mut part: String, depth: usize) -> Result<String, String> {
+        // `(..)` also around a single symbol, so that what follows cannot be read as part of it. A second sign applies to
+        // the whole, which makes it a group within a group.
+        for _ in depth..=MAX_DEPTH {
+            self.skip(false);
+            part = match self.peek() {
+                Some(sign @ ('*' | '+' | '?')) => {
+                    self.bump();
+                    format!("({part}){sign}")
+                }
+                Some('{') => {
+                    self.bump();
+                    let (least, most) = self.bounds()?;
+                    let most = most.map(|most| most.to_string()).unwrap_or_default();
+                    format!("({part}){{{least},{most}}}")
+                }
+                _ => return Ok(part),
+            };
         }
+        self.error(&format!("more than {MAX_DEPTH} groups lie in each other"))
     }
 
     fn bounds(&mut self) -> Result<(u32, Option<u32>), String> {
@@ -341,6 +344,16 @@ mod tests {
             "the grammar is wrong in line 2: `::=` is expected"
         );
         assert_eq!(to_lark("root ::= y").unwrap_err(), "the grammar has no rule `y`");
+    }
+
+    #[test]
+    fn signs_upon_signs_have_an_end() {
+        let signs = |count: usize| to_lark(&format!("root ::= \"a\"{}", "?".repeat(count)));
+        assert_eq!(signs(2).unwrap(), "%llguidance {}\nstart: r0\nr0: ((/a/)?)?\n");
+        // As many as these are more than any stack holds calls.
+        let error = signs(1_000_000).unwrap_err();
+        assert_eq!(error, "the grammar is wrong in line 1: more than 100 groups lie in each other");
+        assert!(to_lark(&format!("root ::= {}\"a\"{}", "(".repeat(90), ")?".repeat(90))).is_ok());
     }
 
     proptest! {

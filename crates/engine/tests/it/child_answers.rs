@@ -155,6 +155,14 @@ fn what_cannot_be_satisfied_is_an_error() {
         Constraint::Gbnf("root ::= root".into()),
         Constraint::Gbnf("root ::= missing".into()),
         Constraint::Lark("start: A\nA: /[/".into()),
+        // Nested deeper than any stack, each in its own way.
+        Constraint::Gbnf(format!("root ::= \"a\"{}", "?".repeat(100_000))),
+        Constraint::Gbnf(format!("root ::= {}", "(".repeat(100_000))),
+        Constraint::Gbnf(format!("root ::= {}\"a\"{}", "(".repeat(90), ")?".repeat(90))),
+        Constraint::Regex("(".repeat(100_000)),
+        Constraint::Regex(format!("a{}", "?".repeat(100_000))),
+        Constraint::Regex(format!("{}a{}", "(".repeat(100_000), ")".repeat(100_000))),
+        Constraint::JsonSchema(format!("{}1{}", "{\"items\":".repeat(100_000), "}".repeat(100_000))),
     ];
     for (id, constraint) in (1..).zip(bad) {
         let outcome = engine.constrained(id, constraint.clone(), 20);
