@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::frames::{FromChild, Load, Loaded, StatePiece, ToChild, WorkId};
+use crate::frames::{FromChild, Load, Loaded, STATE_PIECE, StatePiece, ToChild, WorkId};
 pub use launch::{CommandLauncher, Descriptors, Launched, Launcher, Process};
 use queue::Queue;
 pub(crate) use queue::Reply;
@@ -29,6 +29,8 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 const RESTORES_IN_FLIGHT: usize = 4;
 /// Pieces of saved state waiting for the disk, of a megabyte each. When the disk is slower, the prefix is not saved.
 const SAVED_WAITING: usize = 64;
+/// Tokens of a saved prefix, which come with its first piece: more than any model's context.
+const SAVED_TOKENS: usize = 2 << 20;
 
 /// Why a child is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,9 +313,11 @@ impl Incoming {
     }
 
     fn take_saved(&self, frame: FromChild) -> Result<(), &'static str> {
-        if let FromChild::Saved(piece) = frame
-            && let Err(error) = self.saved.try_send(piece)
-        {
+        let FromChild::Saved(piece) = frame else { return Ok(()) };
+        if piece.bytes.len() > STATE_PIECE || piece.tokens.len() > SAVED_TOKENS {
+            return Err("it sent a piece of saved state that is too large");
+        }
+        if let Err(error) = self.saved.try_send(piece) {
             tracing::warn!(%error, "a prefix is not saved: the disk is too slow");
         }
         Ok(())

@@ -74,6 +74,8 @@ struct Prompt {
     answers: Vec<One>,
     usage: Usage,
     open: u32,
+    /// The child has read it.
+    started: bool,
     saving: Option<String>,
 }
 
@@ -116,7 +118,8 @@ pub(super) async fn start(
         });
         let one = |_| One { parser: reading.parser(), calls: 0, logprobs: Vec::new(), finished: false };
         let answers = (0..count).map(one).collect();
-        prompts.push(Prompt { work, reading, first, answers, usage: Usage::default(), open: count, saving });
+        let usage = Usage::default();
+        prompts.push(Prompt { work, reading, first, answers, usage, open: count, started: false, saving });
         first += count;
     }
     let started = Event::Started { model: model.clone() };
@@ -220,7 +223,9 @@ impl Prompt {
         clock: &dyn Clock,
     ) -> Result<(), BackendError> {
         match frame {
-            FromChild::Started { prompt_tokens, cached_tokens, .. } => {
+            // Once: an echo is given back for each.
+            FromChild::Started { prompt_tokens, cached_tokens, .. } if !self.started => {
+                self.started = true;
                 self.usage.prompt_tokens = prompt_tokens;
                 // What a child says is not believed beyond reason.
                 self.usage.cached_tokens = cached_tokens.min(prompt_tokens);

@@ -139,6 +139,36 @@ async fn a_child_that_breaks_the_protocol_is_ended() {
 }
 
 #[tokio::test]
+async fn a_child_that_sends_more_than_it_may_is_ended() {
+    let piece =
+        |bytes, tokens| StatePiece { key: "k".into(), scope: 0, tokens: vec![1; tokens], bytes, last: false };
+    for piece in [piece(vec![0; (1 << 20) + 1], 1), piece(vec![0], (2 << 20) + 1)] {
+        let mut bench = bench(&["m"]).await;
+        let asked = bench.ask("m", chat("Hi"));
+        let mut engine = bench.engine().await;
+        engine.loads().await;
+        let work = engine.generate().await;
+        engine.started(work.id);
+        engine.say(&FromChild::Saved(piece));
+        engine.killed().await;
+        let error = asked.await.unwrap().unwrap().error.unwrap();
+        assert!(error.message.ends_with("it sent a piece of saved state that is too large"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_read_twice_is_an_error() {
+    let mut bench = bench(&["m"]).await;
+    let asked = bench.ask("m", chat("Hi"));
+    let mut engine = bench.engine().await;
+    engine.loads().await;
+    let work = engine.generate().await;
+    engine.started(work.id);
+    engine.started(work.id);
+    assert_eq!(asked.await.unwrap().unwrap().error.unwrap().kind, BackendErrorKind::Protocol);
+}
+
+#[tokio::test]
 async fn frames_for_nobody_and_for_answers_that_are_not_open_do_no_harm() {
     let mut bench = bench(&["m"]).await;
     let asked = bench.ask("m", chat("Hi"));
