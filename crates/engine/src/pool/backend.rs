@@ -10,11 +10,13 @@ use inshore_domain::{
 use super::answer::{failed, lost, start};
 use super::slot::Slot;
 use super::{Inner, load, request};
-use crate::frames::{Embed, FromChild, Prompt, ToChild};
+use crate::frames::{Embed, FromChild, MAX_FRAME, Prompt, ToChild};
 use crate::host::{Host, Reply};
 
 /// Inputs of one embedding request: as many as OpenAI takes.
 const MAX_INPUTS: usize = 2048;
+/// Bytes of vectors that are asked of the child at once: half of what a frame holds.
+const VECTOR_BYTES: usize = MAX_FRAME / 2;
 
 /// One model.
 #[derive(Debug)]
@@ -76,6 +78,27 @@ impl DeviceBackend {
         embedding.inputs.iter().map(input).collect()
     }
 
+    /// One vector for each input, and the tokens of all.
+    async fn vectors(
+        &self,
+        host: &Arc<Host>,
+        inputs: Vec<Prompt>,
+    ) -> Result<(Vec<Vec<f32>>, u32), BackendError> {
+        let asked = inputs.len();
+        let mut work = host.submit(|id| ToChild::Embed(Embed { id, inputs }));
+        match work.next().await {
+            Reply::Frame(FromChild::Embedded { vectors, tokens, .. }) if vectors.len() == asked => {
+                work.finish();
+                Ok((vectors, tokens))
+            }
+            Reply::Frame(FromChild::Failed { error, .. }) => {
+                work.finish();
+                Err(failed(self.slot.id(), error))
+            }
+            reply => Err(lost(self.slot.id(), &reply)),
+        }
+    }
+
     async fn tokenize(&self, host: &Arc<Host>, prompt: Prompt) -> Result<u32, BackendError> {
         let mut work = host.submit(|id| ToChild::Tokenize { id, prompt });
         match work.next().await {
@@ -109,25 +132,21 @@ impl Embedder for DeviceBackend {
                     format!("there are {asked} inputs, expected 1 to {MAX_INPUTS}"),
                 ));
             }
-            let inputs = self.inputs(embedding)?;
+            let mut inputs = self.inputs(embedding)?;
             let lease = load::acquire(&self.inner, &self.slot).await?;
-            let mut work = lease.host.submit(|id| ToChild::Embed(Embed { id, inputs }));
-            let (vectors, tokens) = match work.next().await {
-                Reply::Frame(FromChild::Embedded { vectors, tokens, .. }) if vectors.len() == asked => {
-                    (vectors, tokens)
+            let width = usize::try_from(lease.host.loaded().embedding_width).unwrap_or(usize::MAX);
+            let at_once = (VECTOR_BYTES / width.saturating_mul(4).max(1)).max(1);
+            let (mut all, mut prompt_tokens) = (Vec::with_capacity(asked), 0_u32);
+            while !inputs.is_empty() {
+                let later = inputs.split_off(at_once.min(inputs.len()));
+                let (vectors, tokens) =
+                    self.vectors(&lease.host, std::mem::replace(&mut inputs, later)).await?;
+                for vector in vectors {
+                    all.push(shortened(vector, embedding.dimensions)?);
                 }
-                Reply::Frame(FromChild::Failed { error, .. }) => {
-                    work.finish();
-                    return Err(failed(self.slot.id(), error));
-                }
-                reply => return Err(lost(self.slot.id(), &reply)),
-            };
-            work.finish();
-            let vectors = vectors
-                .into_iter()
-                .map(|vector| shortened(vector, embedding.dimensions))
-                .collect::<Result<_, _>>()?;
-            Ok((vectors, Usage { prompt_tokens: tokens, ..Usage::default() }))
+                prompt_tokens = prompt_tokens.saturating_add(tokens);
+            }
+            Ok((all, Usage { prompt_tokens, ..Usage::default() }))
         })
     }
 }

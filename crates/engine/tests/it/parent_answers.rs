@@ -8,7 +8,7 @@ use inshore_domain::request::{
     ToolCall, ToolChoice,
 };
 use inshore_domain::{BackendErrorKind, Capability, Delta, Event, FinishReason, Task};
-use inshore_engine::frames::{Constraint, Finish, FromChild, Prompt, Token, WorkError};
+use inshore_engine::frames::{Constraint, Finish, FromChild, Loaded, Prompt, ToChild, Token, WorkError};
 use inshore_engine::pool::DeviceModel;
 
 use crate::parent_support::{Bench, CHATML, Gguf, bench, call, chat, complete, run};
@@ -318,6 +318,30 @@ async fn embeddings_are_shortened_and_tokens_counted() {
         .spawn(async move { backend.count_tokens(call(target, chat("Hi"))).await });
     tokio_util::task::TaskTracker::new().spawn(bench.engine().await.serve(""));
     assert_eq!(counted.await.unwrap().unwrap(), 3);
+}
+
+#[tokio::test]
+async fn vectors_that_do_not_fit_into_one_frame_are_asked_for_in_several() {
+    let mut bench = Bench::new(|_| {});
+    bench.pool.set_models(vec![bench.model_of("e", &Gguf::chat().u32("llama.pooling_type", 1))]).await;
+    let (target, embedder) = bench.embedder("e");
+    let inputs = (0..5).map(|n| PromptText::Text(n.to_string())).collect();
+    let task = Task::Embedding(Embedding { inputs, dimensions: Some(1) });
+    let asked =
+        tokio_util::task::TaskTracker::new().spawn(async move { embedder.embed(call(target, task)).await });
+    let mut engine = bench.engine().await;
+    engine.load().await;
+    // Two of these make half a frame.
+    engine.say(&FromChild::Loaded(Loaded { embedding_width: 4 << 20, ..Loaded::default() }));
+    for texts in [&["0", "1"][..], &["2", "3"], &["4"]] {
+        let ToChild::Embed(embed) = engine.next().await else { panic!("not an embedding") };
+        let expected: Vec<Prompt> = texts.iter().map(|text| Prompt::Text((*text).into())).collect();
+        assert_eq!(embed.inputs, expected);
+        let vectors = texts.iter().map(|text| vec![text.parse::<f32>().unwrap() + 1.0, 0.0]).collect();
+        engine.say(&FromChild::Embedded { id: embed.id, vectors, tokens: 3 });
+    }
+    let (vectors, usage) = asked.await.unwrap().unwrap();
+    assert_eq!((vectors.len(), usage.prompt_tokens), (5, 9));
 }
 
 #[tokio::test]
