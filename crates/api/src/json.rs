@@ -21,6 +21,10 @@ const REFUSED: &str = "cannot be honoured";
 /// Levels of nesting in a schema; the JSON parser of the whole body allows 128.
 const SCHEMA_DEPTH: usize = 64;
 
+/// Elements of a list, but for token ids. The longest lists that are honoured have a quarter of these; and what a few bytes of a body
+/// become in memory is a hundred, so a longer list is refused while it is read.
+const ELEMENTS: usize = 1 << 16;
+
 /// Longest part of a parser's message that is repeated: it may quote the caller's whole text.
 const QUOTED_CHARS: usize = 300;
 
@@ -142,6 +146,39 @@ pub(crate) fn refused<E: de::Error>(why: impl fmt::Display) -> E {
 /// A field that cannot change the answer. Taken whatever it holds.
 pub(crate) type Ignored = Option<IgnoredAny>;
 
+/// A list, not longer than any that is honoured.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Few<T>(pub(crate) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FewVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
+            type Value = Few<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    push(&mut all, element)?;
+                }
+                Ok(Few(all))
+            }
+        }
+        deserializer.deserialize_seq(FewVisitor(PhantomData))
+    }
+}
+
+/// Adds to a list that is being read, unless it is too long already.
+pub(crate) fn push<T, E: de::Error>(all: &mut Vec<T>, element: T) -> Result<(), E> {
+    if all.len() >= ELEMENTS {
+        return Err(E::custom(format_args!("more than {ELEMENTS} elements")));
+    }
+    all.push(element);
+    Ok(())
+}
+
 /// Text, or a list of something.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TextOr<T> {
@@ -164,7 +201,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
                 Ok(TextOr::Text(text))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(TextOr::List)
+                Few::deserialize(de::value::SeqAccessDeserializer::new(list)).map(|few| TextOr::List(few.0))
             }
         }
         deserializer.deserialize_any(TextOrList(PhantomData))
@@ -211,7 +248,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                    push(&mut pairs, pair)?;
                 }
                 Ok(Pairs(pairs))
             }
@@ -322,7 +359,7 @@ mod tests {
         audio: Refused,
         #[serde(default)]
         #[expect(dead_code, reason = "only parsed")]
-        inner: Vec<Inner>,
+        inner: Option<Few<Inner>>,
     }
 
     #[derive(Debug, serde::Deserialize)]
@@ -370,6 +407,8 @@ mod tests {
             Some("inner[0].n"),
             "`inner[0].n` is missing",
         );
+        let many = format!(r#"{{"model":"m","inner":[{}{{"n":1}}]}}"#, "{\"n\":1},".repeat(ELEMENTS));
+        check(&many, "invalid_type", Some("inner"), "`inner` is wrong: more than 65536 elements");
         check("[]", "invalid_type", None, "the body is wrong: expected an object");
         check("7", "invalid_type", None, "the body is wrong: invalid type");
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::fault::Fault;
-use crate::json::{Ignored, OnlyFalse, Refused, TextOr, schema, within};
+use crate::json::{Few, Ignored, OnlyFalse, Refused, TextOr, schema, within};
 use crate::openai::fields::{Callers, distinct_tools, stops, tool_name};
 use crate::openai::{MESSAGES, checked_choice};
 
@@ -20,14 +20,14 @@ pub(super) struct MessagesRequest<'a> {
     // Honoured.
     model: String,
     max_tokens: u32,
-    messages: Vec<WireMessage<'a>>,
+    messages: Few<WireMessage<'a>>,
     #[serde(borrow)]
     system: Option<TextOr<Block<'a>>>,
     pub(super) stream: Option<bool>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<u32>,
-    stop_sequences: Option<Vec<String>>,
+    stop_sequences: Option<Few<String>>,
     #[serde(borrow)]
     tools: Option<Vec<WireTool<'a>>>,
     tool_choice: Option<WireChoice>,
@@ -62,7 +62,7 @@ pub(super) struct MessagesRequest<'a> {
 pub(super) struct CountRequest<'a> {
     model: String,
     #[serde(borrow)]
-    messages: Vec<WireMessage<'a>>,
+    messages: Few<WireMessage<'a>>,
     #[serde(borrow)]
     system: Option<TextOr<Block<'a>>>,
     #[serde(borrow)]
@@ -320,7 +320,7 @@ impl MessagesRequest<'_> {
             temperature: within("temperature", self.temperature, 0.0, 1.0)?,
             top_p: within("top_p", self.top_p, 0.0, 1.0)?,
             top_k: self.top_k,
-            stop: stops("stop_sequences", self.stop_sequences.unwrap_or_default())?,
+            stop: stops("stop_sequences", self.stop_sequences.map(|few| few.0).unwrap_or_default())?,
             n: 1,
             ..Sampling::default()
         };
@@ -331,7 +331,7 @@ impl MessagesRequest<'_> {
                 schema: schema("output_config.format.schema", format.schema)?,
             },
         };
-        let mut chat = conversation(self.system, self.messages, self.tools, self.tool_choice)?;
+        let mut chat = conversation(self.system, self.messages.0, self.tools, self.tool_choice)?;
         // At the top level, Anthropic caches up to the last block that can be: here, all messages.
         if self.cache_control.is_some() {
             chat.pin_through = chat.messages.len().checked_sub(1);
@@ -343,7 +343,7 @@ impl MessagesRequest<'_> {
 impl CountRequest<'_> {
     /// The model asked for, and the conversation in domain words.
     pub(super) fn chat(self) -> Result<(String, Chat), Fault> {
-        let chat = conversation(self.system, self.messages, self.tools, self.tool_choice)?;
+        let chat = conversation(self.system, self.messages.0, self.tools, self.tool_choice)?;
         Ok((self.model, chat))
     }
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{self, Drawn, Pin, StreamOptions, distinct_tools, sampled_request, tool_name};
 use crate::fault::Fault;
-use crate::json::{Ignored, Pairs, Refused, TextOr, WordOr, schema, within};
+use crate::json::{Few, Ignored, Pairs, Refused, TextOr, WordOr, schema, within};
 
 /// Messages of one conversation: longer ones do not fit in any context window.
 pub(crate) const MESSAGES: usize = 16_384;
@@ -19,7 +19,7 @@ sampled_request! {
     /// The body.
     struct ChatRequest<'a> {
         // Honoured.
-        messages: Vec<WireMessage>,
+        messages: Few<WireMessage>,
         stream_options: Option<StreamOptions>,
         max_tokens: Option<u32>,
         max_completion_tokens: Option<u32>,
@@ -44,7 +44,7 @@ sampled_request! {
         #[expect(dead_code, reason = "ignored")]
         prediction: Ignored,
         // Ignored where they ask for nothing but text.
-        modalities: Option<Vec<String>>,
+        modalities: Option<Few<String>>,
         // Refused.
         #[expect(dead_code, reason = "refused while parsing")]
         audio: Refused,
@@ -293,7 +293,7 @@ impl ChatRequest<'_> {
         sampling.logprobs = self.logprobs()?;
         self.only_text()?;
         let tools = self.tools()?;
-        let marked = self.messages.iter().rposition(WireMessage::marked);
+        let marked = self.messages.0.iter().rposition(WireMessage::marked);
         let messages = self.messages()?;
         let pin_through = pinned(self.pin, &messages)?.or(marked);
         Ok(Chat {
@@ -330,7 +330,7 @@ impl ChatRequest<'_> {
     }
 
     fn only_text(&self) -> Result<(), Fault> {
-        let modalities = self.modalities.as_deref().unwrap_or_default();
+        let modalities = self.modalities.as_ref().map_or(&[][..], |few| &few.0);
         match modalities.iter().find(|modality| *modality != "text") {
             Some(other) => {
                 let other: String = other.chars().take(64).collect();
@@ -370,7 +370,7 @@ impl ChatRequest<'_> {
     }
 
     fn messages(&mut self) -> Result<Vec<Message>, Fault> {
-        let messages = std::mem::take(&mut self.messages);
+        let messages = std::mem::take(&mut self.messages.0);
         if messages.is_empty() || messages.len() > MESSAGES {
             return Err(Fault::value("messages", format!("`messages` must hold 1 to {MESSAGES} messages")));
         }

@@ -14,7 +14,7 @@ use super::fields::{self, Drawn, Pin, StreamOptions, sampled_request};
 use super::shapes::{Stamp, WireUsage, finish_word, finite, lossy};
 use crate::answer::{Collected, Encode, One, data};
 use crate::fault::{Fault, json};
-use crate::json::{Pairs, TextOr, within};
+use crate::json::{Pairs, TextOr, push, within};
 
 /// Prompts of one request, as for embeddings in OpenAI's API; each is an answer of its own.
 const PROMPTS: usize = 2_048;
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Prompts {
                 while let Some(element) = list.next_element::<Element>()? {
                     match element {
                         Element::Token(token) if prompts.is_empty() => tokens.push(token),
-                        Element::Prompt(prompt) if tokens.is_empty() => prompts.push(prompt),
+                        Element::Prompt(prompt) if tokens.is_empty() => push(&mut prompts, prompt)?,
                         _ => return Err(de::Error::custom("token ids and prompts cannot be mixed")),
                     }
                 }

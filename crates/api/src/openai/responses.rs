@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::chat::{FormatKind, MESSAGES, checked_choice, choice_word, format, image, pinned};
 use super::fields::{self, Callers, StreamOptions, distinct_tools, sampled_request, tool_name};
 use crate::fault::Fault;
-use crate::json::{Ignored, OnlyFalse, Refused, TextOr, WordOr, schema, within};
+use crate::json::{Few, Ignored, OnlyFalse, Refused, TextOr, WordOr, schema, within};
 
 /// Alternatives for each token, as in OpenAI's API.
 const TOP_LOGPROBS: u8 = 20;
@@ -29,7 +29,7 @@ sampled_request! {
         #[serde(borrow)]
         text: Option<TextOptions<'a>>,
         top_logprobs: Option<u8>,
-        include: Option<Vec<String>>,
+        include: Option<Few<String>>,
         truncation: Option<Truncation>,
         #[expect(dead_code, reason = "only checked")]
         stream_options: Option<StreamOptions>,
@@ -357,7 +357,7 @@ impl ResponseRequest<'_> {
     fn logprobs(&self) -> Result<Option<u8>, Fault> {
         let top = within("top_logprobs", self.top_logprobs, 0, TOP_LOGPROBS)?;
         let mut wanted = top.is_some_and(|top| top > 0);
-        for part in self.include.iter().flatten() {
+        for part in self.include.iter().flat_map(|few| &few.0) {
             match part.as_str() {
                 "message.output_text.logprobs" => wanted = true,
                 // Thinking comes unencrypted here, pictures are the caller's own, and tools that the server runs do
