@@ -1,8 +1,8 @@
 //! Scripted providers with faults, for tests and benches. Never shipped.
 //!
 //! Layout: [`server`] the HTTP server below all of them: it records what came, counts connections, and can break off;
-//! [`script`] what a provider is told to answer, and how to fail; [`openai`], [`anthropic`] the two protocols, checked as
-//! strictly as the real ones; [`hub`] a model hub with its content network.
+//! [`script`] what a provider is told to answer, and how to fail; [`openai`], [`anthropic`], [`gemini`] the protocols, checked
+//! as strictly as the real ones; [`hub`] a model hub with its content network.
 //!
 //! Invariants: only loopback addresses are bound, with ports chosen by the system. Nothing is random: the same script
 //! and requests give the same bytes. Both forms of a lost call exist: the request lost before it was carried out, and
@@ -14,6 +14,7 @@
 )]
 
 pub mod anthropic;
+pub mod gemini;
 pub mod hub;
 pub mod openai;
 pub mod script;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use inshore_sim::{Turn, anthropic, openai};
+use inshore_sim::{Turn, anthropic, gemini, openai};
 
 #[derive(Parser)]
 #[command(about = "A scripted provider on loopback. Prints its base URL, and runs until it is interrupted.")]
@@ -20,6 +20,8 @@ enum Provider {
     Openai(Settings),
     /// Speaks Anthropic's API.
     Anthropic(Settings),
+    /// Speaks the Gemini API.
+    Gemini(Settings),
 }
 
 #[derive(Args)]
@@ -91,6 +93,17 @@ async fn main() -> io::Result<()> {
                 context_window: 1 << 20,
             };
             let server = anthropic::Server::start(options, settings.turn()).await?;
+            until_interrupted(&server.base_url()).await
+        }
+        Provider::Gemini(settings) => {
+            let defaults = gemini::Options::default();
+            let options = gemini::Options {
+                port: settings.port,
+                models: settings.models(defaults.models),
+                key: settings.key.clone().unwrap_or(defaults.key),
+                context_window: 1 << 20,
+            };
+            let server = gemini::Server::start(options, settings.turn()).await?;
             until_interrupted(&server.base_url()).await
         }
     }
