@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::future::poll_fn;
-use inshore_domain::{BackendError, BackendErrorKind, Event, TargetId};
+use inshore_domain::{BackendError, BackendErrorKind, Event};
 use tokio::time::Instant;
 
 use crate::gate::Exchange;
+use crate::refusal::Refuser;
 use crate::sse::{Block, Framer};
 
 /// How long to wait for the end of the body after the protocol's own end of the stream, so that the connection can be
@@ -50,7 +51,7 @@ pub(crate) struct Answer {
     exchange: Exchange,
     framer: Framer,
     reader: Box<dyn Reader>,
-    target: Arc<inshore_domain::Target>,
+    by: Arc<Refuser>,
     /// Give the bytes on besides the events.
     wire: bool,
     ready: VecDeque<Event>,
@@ -63,15 +64,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(
-        exchange: Exchange,
-        reader: Box<dyn Reader>,
-        target: Arc<inshore_domain::Target>,
-        wire: bool,
-    ) -> Self {
+    pub(crate) fn new(exchange: Exchange, reader: Box<dyn Reader>, by: Arc<Refuser>, wire: bool) -> Self {
         let (framer, ready, held) = (Framer::default(), VecDeque::new(), Wire::default());
         let (started, complete, ended) = (false, false, false);
-        Self { exchange, framer, reader, target, wire, ready, held, started, failure: None, complete, ended }
+        Self { exchange, framer, reader, by, wire, ready, held, started, failure: None, complete, ended }
     }
 
     /// Waits until there is something to give on, so that what fails before is an error here.
@@ -84,8 +80,11 @@ impl Answer {
                 Ok(more) => more,
                 Err(_) if peeking => return Ok(self),
                 Err(_) => {
-                    let message =
-                        format!("`{}` sent no event within {} s", self.target.id, first_byte.as_secs_f32());
+                    let message = format!(
+                        "`{}` sent no event within {} s",
+                        self.by.target().id,
+                        first_byte.as_secs_f32()
+                    );
                     return Err(BackendError::new(BackendErrorKind::Timeout, message));
                 }
             };
@@ -123,7 +122,7 @@ impl Answer {
             None => {
                 self.ended = true;
                 if !self.complete && !self.reader.is_complete() {
-                    self.failure = Some(cut_short(&self.target.id));
+                    self.failure = Some(self.by.cut_short());
                 }
             }
         }
@@ -152,7 +151,7 @@ impl Answer {
                     Err(error) => break Err(error),
                 },
                 Err(error) => {
-                    let message = format!("`{}`: {error}", self.target.id);
+                    let message = format!("`{}`: {error}", self.by.target().id);
                     break Err(BackendError::new(BackendErrorKind::Protocol, message));
                 }
             }
@@ -223,39 +222,39 @@ impl Wire {
     }
 }
 
-/// The error of an answer that stops before its end.
-pub(crate) fn cut_short(target: &TargetId) -> BackendError {
-    BackendError::new(
-        BackendErrorKind::Unreachable,
-        format!("`{target}` ended the answer before it was complete"),
-    )
-}
-
-/// The error of an answer that cannot be read.
-pub(crate) fn unreadable(target: &TargetId) -> BackendError {
-    BackendError::new(
-        BackendErrorKind::Protocol,
-        format!("`{target}` sent an answer that its protocol does not allow"),
-    )
-}
-
 /// A whole answer as a stream.
 pub(crate) fn whole(events: VecDeque<Event>) -> inshore_domain::EventStream {
     Box::pin(futures_util::stream::iter(events.into_iter().map(Ok)))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::anthropic::response::AnthropicReader;
+    use crate::gemini::response::GeminiReader;
     use crate::openai::response::OpenAiReader;
     use crate::openai::responses::ResponsesReader;
-    use inshore_domain::{Capabilities, Target, Tier};
+    use inshore_domain::{Capabilities, Clock, Target, TargetId, Tier, Timestamp};
     use proptest::prelude::*;
 
-    fn readers() -> Vec<Box<dyn Reader>> {
-        let target = Arc::new(Target {
-            id: TargetId("cloud/m".into()),
+    #[derive(Debug)]
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::default()
+        }
+        fn monotonic(&self) -> std::time::Instant {
+            std::time::Instant::now()
+        }
+        fn random(&self) -> u128 {
+            5
+        }
+    }
+
+    pub(crate) fn target(id: &str) -> Target {
+        Target {
+            id: TargetId(id.into()),
             tier: Tier::Cloud,
             model: "m".into(),
             aliases: Vec::new(),
@@ -267,19 +266,21 @@ mod tests {
             permitted_up_to: None,
             region: None,
             quality: None,
-        });
-        let explain = || -> crate::openai::response::Explain {
-            Box::new(|_| BackendError::new(BackendErrorKind::Failed, "it says so"))
-        };
+        }
+    }
+
+    fn readers() -> Vec<Box<dyn Reader>> {
+        let by = Refuser::new(target("cloud/m").into(), None, Arc::new(Still));
         vec![
-            Box::new(OpenAiReader::new(target.clone(), explain(), true)),
-            Box::new(ResponsesReader::new(target.clone(), explain())),
-            Box::new(AnthropicReader::new(target, explain(), vec!["stop".into()])),
+            Box::new(OpenAiReader::new(by.clone(), true)),
+            Box::new(ResponsesReader::new(by.clone())),
+            Box::new(AnthropicReader::new(by.clone(), vec!["stop".into()])),
+            Box::new(GeminiReader::new(by, Arc::default())),
         ]
     }
 
     /// Events as providers send them, to be bent.
-    const EVENTS: [&str; 9] = [
+    const EVENTS: [&str; 12] = [
         r#"{"model":"m","choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"index":1,"id":"c","function":{"name":"f","arguments":"{"}}]},"finish_reason":"stop","logprobs":{"content":[{"token":"a","logprob":-1,"bytes":[97],"top_logprobs":[]}]}}],"usage":{"prompt_tokens":4000000000,"completion_tokens":1}}"#,
         r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","call_id":"c","name":"f"}}"#,
         r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{}"}"#,
@@ -289,6 +290,9 @@ mod tests {
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
         r#"{"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"stop"},"usage":{"output_tokens":3}}"#,
         r#"{"error":{"message":"m","type":"t","code":7,"param":null}}"#,
+        r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"hm","thought":true},{"text":"a"},{"functionCall":{"name":"f","args":{"a":1}},"thoughtSignature":"c2ln"}]}}],"modelVersion":"m","usageMetadata":{"promptTokenCount":3}}"#,
+        r#"{"candidates":[{"finishReason":"STOP","logprobsResult":{"chosenCandidates":[{"token":"a","tokenId":7,"logProbability":-1}],"topCandidates":[{"candidates":[]}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4294967295,"thoughtsTokenCount":4294967295}}"#,
+        r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#,
     ];
 
     proptest! {

@@ -1,9 +1,10 @@
 //! Edge and cloud backends, and the only outbound HTTP client of the daemon.
 //!
 //! Layout: [`gate`] the one way out: declared destinations, connections, byte counts; [`sse`] the framing of streamed
-//! answers; `splice` edits of a JSON body that leave every other byte alone; `openai`, `anthropic` the two protocols, each
-//! with its own wire types; `answer` the stream of events made from a response; `refusal` what a provider's refusal
-//! means; [`provider`] the backend made of these; [`download`] model pulls.
+//! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
+//! `anthropic`, `gemini` those there are, each with its own wire types; `json` and `vectors` what they share; `answer` the
+//! stream of events made from a response; `refusal` what a provider's refusal means; [`provider`] the backend made of
+//! these; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
 //! handed in for, and no `Debug`, error or event shows it. Answers' redirects are refused. Every byte sent is in the
@@ -14,12 +15,16 @@ mod answer;
 mod anthropic;
 pub mod download;
 pub mod gate;
+mod gemini;
+mod json;
 mod openai;
+mod protocol;
 pub mod provider;
 mod refusal;
 mod secret;
 mod splice;
 pub mod sse;
+mod vectors;
 
 pub use gate::{Destination, Gate, GateOptions, Timeouts};
 pub use provider::{Provider, ProviderKind, ProviderTarget};

@@ -3,11 +3,12 @@
 //! The provider's own words go into the hint, shortened and with the key taken out; the message is ours, because it is
 //! kept in receipts and a provider's words may quote the prompt.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode};
-use inshore_domain::{BackendError, BackendErrorKind, Clock, TargetId};
-use serde::Deserialize;
+use inshore_domain::{BackendError, BackendErrorKind, Clock, Target, TargetId};
+use serde_json::Value;
 
 use crate::secret::Secret;
 
@@ -18,154 +19,226 @@ const MAX_WORDS: usize = 400;
 /// Longest wait that is believed. A quota that opens later than that is not waited for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Whose refusal it is.
-#[derive(Clone, Copy)]
-pub(crate) struct Refuser<'a> {
-    pub(crate) target: &'a TargetId,
-    pub(crate) key: Option<&'a Secret>,
-    pub(crate) clock: &'a dyn Clock,
+/// Whose answers are read: what every error of a target needs. Shared with the readers, which may outlive the backend.
+pub(crate) struct Refuser {
+    target: Arc<Target>,
+    key: Option<Secret>,
+    clock: Arc<dyn Clock>,
 }
 
-/// The error inside an error body, as both APIs and their imitators write it.
-#[derive(Debug, Default, Deserialize)]
+impl Refuser {
+    pub(crate) fn new(target: Arc<Target>, key: Option<Secret>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { target, key, clock })
+    }
+
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// The error of an answer that cannot be read.
+    pub(crate) fn unreadable(&self) -> BackendError {
+        BackendError::new(
+            BackendErrorKind::Protocol,
+            format!("`{}` sent an answer that its protocol does not allow", self.target.id),
+        )
+    }
+
+    /// The error of an answer that stops before its end.
+    pub(crate) fn cut_short(&self) -> BackendError {
+        BackendError::new(
+            BackendErrorKind::Unreachable,
+            format!("`{}` ended the answer before it was complete", self.target.id),
+        )
+    }
+
+    /// The error that a status, head and body amount to.
+    pub(crate) fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> BackendError {
+        if status.is_redirection() {
+            let message = format!(
+                "`{}` answered with a redirect ({}), which is not followed",
+                self.target.id,
+                status.as_u16()
+            );
+            return BackendError::new(BackendErrorKind::Protocol, message)
+                .with_hint("set the base URL to the address that the provider redirects to");
+        }
+        let said = Said::in_body(body);
+        let mut error = self.explain(status.as_u16(), &said);
+        error.retry_after = retry_after(headers, &*self.clock).or(error.retry_after);
+        error
+    }
+
+    /// The error that an error event inside a stream amounts to.
+    pub(crate) fn in_stream(&self, said: &Said) -> BackendError {
+        self.explain(said.status().unwrap_or(500), said)
+    }
+
+    fn explain(&self, status: u16, said: &Said) -> BackendError {
+        let target = &self.target.id;
+        if let Some(error) = context_exceeded(target, status, said) {
+            return error;
+        }
+        let kind = kind_of(status, said);
+        let message = match &kind {
+            BackendErrorKind::Unauthorised => format!("`{target}` refused the key ({status})"),
+            BackendErrorKind::ModelNotFound => format!("`{target}` has no such model ({status})"),
+            BackendErrorKind::RateLimited if said.quota_used_up => {
+                format!("the quota at `{target}` is used up ({status})")
+            }
+            BackendErrorKind::RateLimited => format!("`{target}` has reached its rate limit ({status})"),
+            BackendErrorKind::Overloaded => format!("`{target}` is overloaded ({status})"),
+            BackendErrorKind::Timeout => format!("`{target}` gave up waiting ({status})"),
+            BackendErrorKind::InvalidRequest { field: Some(field) } => {
+                format!("`{target}` refused `{field}` ({status})")
+            }
+            BackendErrorKind::InvalidRequest { field: None } => {
+                format!("`{target}` refused the request ({status})")
+            }
+            _ => format!("`{target}` failed ({status})"),
+        };
+        let mut error = BackendError::new(kind, message);
+        error.retry_after = said.retry_after;
+        match self.words(said) {
+            // What a provider says of a key tends to quote part of it.
+            _ if error.kind == BackendErrorKind::Unauthorised => {
+                error.with_hint("check the key that is configured for this target")
+            }
+            Some(words) => error.with_hint(format!("it says: {words}")),
+            None => error,
+        }
+    }
+
+    fn words(&self, said: &Said) -> Option<String> {
+        let words = said.message.as_deref()?.trim();
+        if words.is_empty() {
+            return None;
+        }
+        // Redact before cutting, so that no part of a key is left at the cut.
+        let clean = self.key.as_ref().map_or_else(|| words.to_owned(), |key| key.redact(words));
+        Some(clean.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect())
+    }
+}
+
+/// What an error says, in the shapes of all protocols and their imitators.
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Said {
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
-    /// A word for OpenAI, a number for llama.cpp and vLLM.
-    #[serde(default)]
-    code: Option<serde_json::Value>,
-    #[serde(default)]
+    /// The words that name the error: `type` and `code` of OpenAI and Anthropic, `status` and `reason` of Google.
+    names: Vec<String>,
+    /// The status in `code`: Google, llama.cpp, vLLM.
+    number: Option<u16>,
     message: Option<String>,
-    #[serde(default)]
-    param: Option<serde_json::Value>,
-    /// llama.cpp: the prompt's length where it does not fit.
-    #[serde(default)]
-    n_prompt_tokens: Option<u32>,
-    /// llama.cpp: the window's length.
-    #[serde(default)]
-    n_ctx: Option<u32>,
+    /// The field at fault, in the provider's words.
+    field: Option<String>,
+    /// llama.cpp: the lengths of prompt and window where the prompt does not fit.
+    lengths: Option<(u32, u32)>,
+    /// Google's `RetryInfo`.
+    retry_after: Option<Duration>,
+    /// What is used up does not come back within minutes.
+    quota_used_up: bool,
 }
 
 impl Said {
-    /// Reads `{"error": {..}}`, `{"error": "words"}` (Ollama), `{"message": ..}` (older vLLM) or `{"detail": ..}`
-    /// (FastAPI). Anything else says nothing.
+    /// Reads `{"error": {..}}`, `{"error": "words"}` (Ollama), `{"message": ..}` (older vLLM), `{"detail": ..}` (FastAPI) and
+    /// a list with one of these (Google). Anything else says nothing.
     pub(crate) fn in_body(body: &[u8]) -> Self {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Inner {
-            Words(String),
-            Object(Box<Said>),
-        }
-        #[derive(Deserialize)]
-        struct Outer {
-            error: Option<Inner>,
-            message: Option<String>,
-            detail: Option<serde_json::Value>,
-        }
-        let Ok(outer) = serde_json::from_slice::<Outer>(body) else { return Self::default() };
-        match outer.error {
-            Some(Inner::Object(said)) => *said,
-            Some(Inner::Words(words)) => Self { message: Some(words), ..Self::default() },
-            None => {
-                let detail = outer.detail.map(|detail| detail.to_string());
-                Self { message: outer.message.or(detail), ..Self::default() }
+        serde_json::from_slice::<Value>(body).map_or_else(|_| Self::default(), |value| Self::in_value(&value))
+    }
+
+    fn in_value(value: &Value) -> Self {
+        let value = value.as_array().and_then(|list| list.first()).unwrap_or(value);
+        match value.get("error") {
+            Some(Value::String(words)) => Self { message: Some(words.clone()), ..Self::default() },
+            Some(error) if !error.is_null() => Self::of(error),
+            _ => {
+                let detail = value.get("detail").filter(|detail| !detail.is_null()).map(Value::to_string);
+                Self { message: text(value, "message").or(detail), ..Self::default() }
             }
+        }
+    }
+
+    /// Reads the error object itself.
+    pub(crate) fn of(error: &Value) -> Self {
+        let details = error.get("details").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let mut said = Self {
+            names: ["type", "code", "status"].iter().filter_map(|name| text(error, name)).collect(),
+            number: error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok()),
+            message: text(error, "message"),
+            field: text(error, "param"),
+            ..Self::default()
+        };
+        let length = |name| error.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
+        said.lengths = length("n_prompt_tokens").zip(length("n_ctx"));
+        details.iter().for_each(|detail| said.detail(detail));
+        said.quota_used_up |= said.is("insufficient_quota");
+        said
+    }
+
+    /// One of the details that Google adds (`google.rpc.BadRequest`, `ErrorInfo`, `RetryInfo`, `QuotaFailure`).
+    fn detail(&mut self, detail: &Value) {
+        self.names.extend(text(detail, "reason"));
+        let first = |list| detail.get(list).and_then(Value::as_array).and_then(|list| list.first());
+        if let Some(violation) = first("fieldViolations") {
+            self.field = self.field.take().or_else(|| text(violation, "field"));
+        }
+        if let Some(violation) = first("violations") {
+            // As `GenerateRequestsPerDayPerProjectPerModel-FreeTier`.
+            self.quota_used_up |= text(violation, "quotaId").is_some_and(|id| id.contains("PerDay"));
+        }
+        let seconds = text(detail, "retryDelay").and_then(|delay| delay.strip_suffix('s')?.parse().ok());
+        if let Some(delay) = seconds.and_then(|secs| Duration::try_from_secs_f64(secs).ok()) {
+            self.retry_after = Some(delay.min(MAX_RETRY_AFTER));
         }
     }
 
     /// Whether nothing was understood.
     pub(crate) fn says_nothing(&self) -> bool {
-        self.kind.is_none() && self.code.is_none() && self.message.is_none()
-    }
-
-    fn code(&self) -> &str {
-        self.code.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+        self.names.is_empty() && self.number.is_none() && self.message.is_none()
     }
 
     fn is(&self, word: &str) -> bool {
-        self.kind.as_deref() == Some(word) || self.code() == word
+        self.names.iter().any(|name| name == word)
     }
 
     /// The status that goes with an error inside a stream, which has none of its own.
     fn status(&self) -> Option<u16> {
-        let number =
-            self.code.as_ref().and_then(serde_json::Value::as_u64).and_then(|code| u16::try_from(code).ok());
-        number.filter(|code| (400..600).contains(code)).or(Some(match self.kind.as_deref()? {
-            "invalid_request_error" => 400,
-            "authentication_error" => 401,
-            "billing_error" | "permission_error" => 403,
-            "not_found_error" => 404,
-            "request_too_large" => 413,
-            "rate_limit_error" | "tokens" | "requests" | "insufficient_quota" => 429,
-            "timeout_error" => 504,
-            "overloaded_error" => 529,
-            "api_error" | "server_error" => 500,
-            _ => return None,
-        }))
+        self.number
+            .filter(|code| (400..600).contains(code))
+            .or_else(|| self.names.iter().find_map(|name| status_of(name)))
     }
 }
 
-/// The error that a status, head and body amount to.
-pub(crate) fn refusal(by: Refuser<'_>, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> BackendError {
-    if status.is_redirection() {
-        let message =
-            format!("`{}` answered with a redirect ({}), which is not followed", by.target, status.as_u16());
-        return BackendError::new(BackendErrorKind::Protocol, message)
-            .with_hint("set the base URL to the address that the provider redirects to");
-    }
-    let said = Said::in_body(body);
-    let mut error = explain(by, status.as_u16(), &said);
-    error.retry_after = retry_after(headers, by.clock);
-    error
+fn text(value: &Value, name: &str) -> Option<String> {
+    value.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The error that an error event inside a stream amounts to.
-pub(crate) fn refusal_in_stream(by: Refuser<'_>, said: &Said) -> BackendError {
-    explain(by, said.status().unwrap_or(500), said)
-}
-
-fn explain(by: Refuser<'_>, status: u16, said: &Said) -> BackendError {
-    let target = by.target;
-    if let Some(error) = context_exceeded(target, status, said) {
-        return error;
-    }
-    let kind = kind_of(status, said);
-    let message = match &kind {
-        BackendErrorKind::Unauthorised => format!("`{target}` refused the key ({status})"),
-        BackendErrorKind::ModelNotFound => format!("`{target}` has no such model ({status})"),
-        BackendErrorKind::RateLimited if said.is("insufficient_quota") => {
-            format!("the quota at `{target}` is used up ({status})")
-        }
-        BackendErrorKind::RateLimited => format!("`{target}` has reached its rate limit ({status})"),
-        BackendErrorKind::Overloaded => format!("`{target}` is overloaded ({status})"),
-        BackendErrorKind::Timeout => format!("`{target}` gave up waiting ({status})"),
-        BackendErrorKind::InvalidRequest { field: Some(field) } => {
-            format!("`{target}` refused `{field}` ({status})")
-        }
-        BackendErrorKind::InvalidRequest { field: None } => {
-            format!("`{target}` refused the request ({status})")
-        }
-        _ => format!("`{target}` failed ({status})"),
-    };
-    let error = BackendError::new(kind, message);
-    match words(by, said) {
-        // What a provider says of a key tends to quote part of it.
-        _ if error.kind == BackendErrorKind::Unauthorised => {
-            error.with_hint("check the key that is configured for this target")
-        }
-        Some(words) => error.with_hint(format!("it says: {words}")),
-        None => error,
-    }
+fn status_of(name: &str) -> Option<u16> {
+    Some(match name {
+        "invalid_request_error" | "INVALID_ARGUMENT" | "FAILED_PRECONDITION" => 400,
+        "authentication_error" | "UNAUTHENTICATED" => 401,
+        "billing_error" | "permission_error" | "PERMISSION_DENIED" => 403,
+        "not_found_error" | "NOT_FOUND" => 404,
+        "request_too_large" => 413,
+        "rate_limit_error" | "tokens" | "requests" | "insufficient_quota" | "RESOURCE_EXHAUSTED" => 429,
+        "api_error" | "server_error" | "INTERNAL" => 500,
+        "UNAVAILABLE" => 503,
+        "timeout_error" | "DEADLINE_EXCEEDED" => 504,
+        "overloaded_error" => 529,
+        _ => return None,
+    })
 }
 
 fn kind_of(status: u16, said: &Said) -> BackendErrorKind {
-    let field = said
-        .param
-        .as_ref()
-        .and_then(serde_json::Value::as_str)
-        .map(|param| param.chars().take(100).collect());
+    let field = said.field.as_ref().map(|field| field.chars().take(100).collect());
     match status {
         _ if said.is("model_not_found") => BackendErrorKind::ModelNotFound,
+        // Google's word for a wrong key, with status 400.
+        _ if said.is("API_KEY_INVALID") => BackendErrorKind::Unauthorised,
+        // Google: this project or place may not use the API. The request is not at fault.
+        400 if said.is("FAILED_PRECONDITION") => BackendErrorKind::Unsupported,
         400 | 422 => BackendErrorKind::InvalidRequest { field },
         401..=403 => BackendErrorKind::Unauthorised,
         404 if said.message.as_deref().is_some_and(|words| words.to_ascii_lowercase().contains("model")) => {
@@ -181,15 +254,16 @@ fn kind_of(status: u16, said: &Said) -> BackendErrorKind {
 }
 
 /// Recognises that the prompt is too long, from the code or, where there is none, from the words of OpenAI, Anthropic,
-/// vLLM, llama.cpp and LM Studio.
+/// Google, vLLM, llama.cpp and LM Studio.
 fn context_exceeded(target: &TargetId, status: u16, said: &Said) -> Option<BackendError> {
-    const WORDS: [&str; 6] = [
+    const WORDS: [&str; 7] = [
         "maximum context length",
         "prompt is too long",
         "exceeds the available context size",
         "context window",
         "context length",
         "exceed context limit",
+        "exceeds the maximum number of tokens allowed",
     ];
     if !matches!(status, 400 | 413 | 422 | 500) {
         return None;
@@ -214,8 +288,8 @@ fn context_exceeded(target: &TargetId, status: u16, said: &Said) -> Option<Backe
 
 /// Length of the prompt and of the window, 0 where they are not said. The prompt is the larger of the two.
 fn lengths(said: &Said, words: &str) -> (u32, u32) {
-    if let (Some(prompt), Some(window)) = (said.n_prompt_tokens, said.n_ctx) {
-        return (prompt, window);
+    if let Some(lengths) = said.lengths {
+        return lengths;
     }
     let mut found: Vec<u32> = numbers(words).into_iter().take(2).collect();
     found.sort_unstable();
@@ -233,17 +307,6 @@ fn numbers(words: &str) -> Vec<u32> {
         .filter(|digits| digits.len() >= 2)
         .filter_map(|digits| digits.parse().ok())
         .collect()
-}
-
-fn words(by: Refuser<'_>, said: &Said) -> Option<String> {
-    let words = said.message.as_deref()?.trim();
-    if words.is_empty() {
-        return None;
-    }
-    // Redact before cutting, so that no part of a key is left at the cut.
-    let clean = by.key.map_or_else(|| words.to_owned(), |key| key.redact(words));
-    let line: String = clean.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_WORDS).collect();
-    Some(line)
 }
 
 /// `retry-after-ms` (OpenAI), or `retry-after` in seconds or as a date (RFC 9110, section 10.2.3).
@@ -283,15 +346,13 @@ mod tests {
     }
 
     fn check(status: u16, headers: &[(&'static str, &str)], body: &str) -> BackendError {
-        let target = TargetId("cloud/big".into());
-        let key = Secret::new("sk-secret");
-        let clock = At(1_000_000);
-        let by = Refuser { target: &target, key: Some(&key), clock: &clock };
+        let target = crate::answer::tests::target("cloud/big").into();
+        let by = Refuser::new(target, Some(Secret::new("sk-secret")), Arc::new(At(1_000_000)));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        refusal(by, StatusCode::from_u16(status).unwrap(), &map, body.as_bytes())
+        by.refusal(StatusCode::from_u16(status).unwrap(), &map, body.as_bytes())
     }
 
     #[test]
@@ -343,6 +404,11 @@ mod tests {
                 512,
             ),
             (
+                r#"[{"error":{"code":400,"message":"The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]"#,
+                1_200_293,
+                1_048_576,
+            ),
+            (
                 r#"{"object":"error","message":"This model's maximum context length is 100 tokens. However, you requested 250 tokens","code":400}"#,
                 250,
                 100,
@@ -367,6 +433,28 @@ mod tests {
         assert_eq!(wait("retry-after", "-3"), None);
         assert_eq!(wait("retry-after", "soon"), None);
         assert_eq!(wait("retry-after", "99999999"), Some(MAX_RETRY_AFTER));
+    }
+
+    #[test]
+    fn googles_details_are_understood() {
+        let wrong_key = r#"{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}"#;
+        assert_eq!(check(400, &[], wrong_key).kind, BackendErrorKind::Unauthorised);
+        let elsewhere = r#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
+        assert_eq!(check(400, &[], elsewhere).kind, BackendErrorKind::Unsupported);
+        let unknown = r#"{"error":{"code":400,"message":"Invalid JSON payload received.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[{"field":"tools[0]","description":"x"}]}]}}"#;
+        let field = Some("tools[0]".into());
+        assert_eq!(check(400, &[], unknown).kind, BackendErrorKind::InvalidRequest { field });
+        let quota = |id: &str| {
+            let body = format!(
+                r#"{{"error":{{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[{{"violations":[{{"quotaId":"{id}"}}]}},{{"retryDelay":"22.5s"}}]}}}}"#
+            );
+            check(429, &[], &body)
+        };
+        assert_eq!(quota("PerMinute").retry_after, Some(Duration::from_millis(22_500)));
+        assert!(quota("PerMinute").message.contains("rate limit"));
+        assert!(quota("RequestsPerDayPerProject").message.contains("used up"));
+        let nonsense = r#"{"error":{"code":"x","type":7,"message":["m"],"details":"d","retryDelay":-1}}"#;
+        assert_eq!(check(500, &[], nonsense).kind, BackendErrorKind::Failed);
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
+use inshore_domain::request::Original;
+use inshore_domain::{BackendError, BackendErrorKind};
 use memchr::memchr2;
+
+use crate::gate::Pieces;
 
 /// Deepest nesting looked into; serde_json, which has read the body before, stops at 128.
 const MAX_DEPTH: u32 = 256;
@@ -51,6 +55,24 @@ pub(crate) struct Edited {
 struct Change {
     span: Range<usize>,
     text: Vec<u8>,
+}
+
+/// The caller's own body with the model replaced, and whether the wish for token counts was added.
+pub(crate) fn original(
+    original: Option<&Original>,
+    model: &str,
+    want_usage: bool,
+) -> Result<(Pieces, bool), BackendError> {
+    let edited = original.and_then(|original| edit(&original.body, Edit { model, want_usage }).ok());
+    let edited = edited.ok_or_else(not_an_object)?;
+    Ok((Pieces::new(edited.pieces), edited.usage_added))
+}
+
+pub(crate) fn not_an_object() -> BackendError {
+    BackendError::new(
+        BackendErrorKind::InvalidRequest { field: None },
+        "the request's body is not a JSON object",
+    )
 }
 
 /// Replaces the model, adds the wish for token counts, and takes out what is meant for this runtime only.

@@ -1,20 +1,18 @@
 //! From the domain to the JSON of `/v1/messages`.
 
-use inshore_domain::request::{
-    Chat, Message, OutputFormat, Part, Role, Sampling, Tool, ToolCall, ToolChoice,
-};
+use inshore_domain::request::{Chat, Message, OutputFormat, Part, Role, Sampling, Tool, ToolChoice};
 use inshore_domain::{BackendError, BackendErrorKind, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::openai::request::raw;
-use crate::provider::refuse;
+use crate::json::{arguments, encode, raw};
+use crate::protocol::{Picture, picture, refuse};
 
 /// Tokens asked for when neither the request nor the target sets a limit: the API demands one.
 const DEFAULT_MAX_TOKENS: u32 = 4096;
 
 /// The body of a message request.
-pub(crate) fn messages(chat: &Chat, target: &Target, stream: bool) -> Result<Vec<u8>, BackendError> {
+pub(super) fn messages(chat: &Chat, target: &Target, stream: bool) -> Result<Vec<u8>, BackendError> {
     check_sampling(&chat.sampling, target)?;
     let sampling = &chat.sampling;
     let body = Body {
@@ -30,13 +28,8 @@ pub(crate) fn messages(chat: &Chat, target: &Target, stream: bool) -> Result<Vec
 }
 
 /// The body of a token count.
-pub(crate) fn count(chat: &Chat, target: &Target) -> Result<Vec<u8>, BackendError> {
+pub(super) fn count(chat: &Chat, target: &Target) -> Result<Vec<u8>, BackendError> {
     encode(&conversation(chat, target)?)
-}
-
-fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, BackendError> {
-    serde_json::to_vec(body)
-        .map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
 }
 
 /// Refuses by name what the API does not know and what would change the answer.
@@ -223,31 +216,17 @@ fn blocks<'a>(message: &'a Message, target: &Target) -> Result<Vec<Block<'a>>, B
         return Ok(vec![BlockKind::ToolResult { tool_use_id, content }.into()]);
     }
     for call in &message.tool_calls {
-        content.push(BlockKind::ToolUse { id: &call.id, name: &call.name, input: input(call)? }.into());
+        content.push(BlockKind::ToolUse { id: &call.id, name: &call.name, input: arguments(call)? }.into());
     }
     Ok(content)
 }
 
 /// A picture in a data URL is sent as base 64, one at an address as its address.
 fn source<'a>(url: &'a str, target: &Target) -> Result<Source<'a>, BackendError> {
-    let Some(rest) = url.strip_prefix("data:") else { return Ok(Source::Url { url }) };
-    let (head, data) = rest.split_once(',').ok_or_else(|| refuse(target, "image_url"))?;
-    let media_type = head.strip_suffix(";base64").ok_or_else(|| refuse(target, "image_url"))?;
-    Ok(Source::Base64 { media_type, data })
-}
-
-/// The arguments of a call must be an object here; elsewhere they are any text.
-fn input(call: &ToolCall) -> Result<&RawValue, BackendError> {
-    let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
-    serde_json::from_str::<&RawValue>(text).ok().filter(|value| value.get().starts_with('{')).ok_or_else(
-        || {
-            let kind = BackendErrorKind::InvalidRequest { field: Some("tool_calls".into()) };
-            BackendError::new(
-                kind,
-                format!("the arguments of the call of `{}` are not a JSON object", call.name),
-            )
-        },
-    )
+    Ok(match picture(url).ok_or_else(|| refuse(target, "image_url"))? {
+        Picture::Inline { media_type, data } => Source::Base64 { media_type, data },
+        Picture::At(url) => Source::Url { url },
+    })
 }
 
 fn tool(tool: &Tool) -> Result<WireTool<'_>, BackendError> {

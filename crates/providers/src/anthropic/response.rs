@@ -3,18 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use inshore_domain::{BackendError, Delta, Event, FinishReason, Target, Usage};
+use inshore_domain::{BackendError, Delta, Event, FinishReason, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::answer::{Reader, Verdict, unreadable};
-use crate::openai::response::Explain;
-use crate::refusal::Said;
+use crate::answer::{Reader, Verdict};
+use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call. Everything is answer 0: the API gives only one.
 pub(crate) struct AnthropicReader {
-    target: Arc<Target>,
-    explain: Explain,
+    by: Arc<Refuser>,
     /// The stop texts of the request, to tell which one ended the answer.
     stop: Vec<String>,
     usage: WireUsage,
@@ -123,10 +121,9 @@ impl WireUsage {
 }
 
 impl AnthropicReader {
-    pub(crate) fn new(target: Arc<Target>, explain: Explain, stop: Vec<String>) -> Self {
+    pub(crate) fn new(by: Arc<Refuser>, stop: Vec<String>) -> Self {
         Self {
-            target,
-            explain,
+            by,
             stop,
             usage: WireUsage::default(),
             calls: 0,
@@ -138,7 +135,7 @@ impl AnthropicReader {
 
     fn start(&mut self, model: String, usage: WireUsage, out: &mut VecDeque<Event>) {
         self.started = true;
-        let model = if model.is_empty() { self.target.model.clone() } else { model };
+        let model = if model.is_empty() { self.by.target().model.clone() } else { model };
         out.push_back(Event::Started { model });
         self.usage.update(usage);
         out.push_back(Event::Usage(self.usage.usage()));
@@ -199,17 +196,17 @@ fn push(out: &mut VecDeque<Event>, delta: Delta) {
 
 impl Reader for AnthropicReader {
     fn event(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
-        let event: StreamEvent<'_> = serde_json::from_slice(data).map_err(|_| unreadable(&self.target.id))?;
+        let event: StreamEvent<'_> = serde_json::from_slice(data).map_err(|_| self.by.unreadable())?;
         match event.kind.as_str() {
             // Nothing of an answer comes before its start.
             "content_block_start" | "content_block_delta" | "content_block_stop" | "message_delta"
                 if !self.started =>
             {
-                return Err(unreadable(&self.target.id));
+                return Err(self.by.unreadable());
             }
-            "message_start" if self.started => return Err(unreadable(&self.target.id)),
+            "message_start" if self.started => return Err(self.by.unreadable()),
             "message_start" => {
-                let message = event.message.ok_or_else(|| unreadable(&self.target.id))?;
+                let message = event.message.ok_or_else(|| self.by.unreadable())?;
                 self.start(message.model, message.usage, out);
             }
             "content_block_start" => {
@@ -239,8 +236,8 @@ impl Reader for AnthropicReader {
                 }
             }
             "message_stop" if self.complete => return Ok(Verdict::Last),
-            "message_stop" => return Err(unreadable(&self.target.id)),
-            "error" => return Err((self.explain)(&Said::in_body(data))),
+            "message_stop" => return Err(self.by.unreadable()),
+            "error" => return Err(self.by.in_stream(&Said::in_body(data))),
             // `ping`, and event types that are yet to come, which the API's versioning rules say to ignore.
             _ => {}
         }
@@ -248,8 +245,8 @@ impl Reader for AnthropicReader {
     }
 
     fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
-        let message: Message<'_> = serde_json::from_slice(body).map_err(|_| unreadable(&self.target.id))?;
-        let reason = message.stop_reason.ok_or_else(|| unreadable(&self.target.id))?;
+        let message: Message<'_> = serde_json::from_slice(body).map_err(|_| self.by.unreadable())?;
+        let reason = message.stop_reason.ok_or_else(|| self.by.unreadable())?;
         self.start(message.model, message.usage, out);
         for block in message.content {
             self.block(block, out);
@@ -262,4 +259,14 @@ impl Reader for AnthropicReader {
     fn is_complete(&self) -> bool {
         self.complete
     }
+}
+
+/// The answer of `/v1/messages/count_tokens`.
+pub(super) fn count(body: &[u8], by: &Refuser) -> Result<u32, BackendError> {
+    #[derive(Deserialize)]
+    struct Count {
+        input_tokens: u32,
+    }
+    let count: Count = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
+    Ok(count.input_tokens)
 }

@@ -1,13 +1,15 @@
 //! `/embeddings`.
 
 use inshore_domain::request::{Embedding, PromptText};
-use inshore_domain::{BackendError, Capability, Target, Usage};
+use inshore_domain::{BackendError, Capability, Embeddings, Target, Usage};
 use serde::{Deserialize, Serialize};
 
-use super::request::{Prompt, encode};
+use super::request::Prompt;
 use super::response::WireUsage;
-use crate::answer::unreadable;
-use crate::provider::refuse;
+use crate::json::encode;
+use crate::protocol::refuse;
+use crate::refusal::Refuser;
+use crate::vectors::normalised;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -33,7 +35,7 @@ struct Vector {
     embedding: Vec<f32>,
 }
 
-pub(crate) fn body(task: &Embedding, target: &Target) -> Result<Vec<u8>, BackendError> {
+pub(super) fn body(task: &Embedding, target: &Target) -> Result<Vec<u8>, BackendError> {
     let tokens = task.inputs.iter().any(|input| matches!(input, PromptText::Tokens(_)));
     if tokens && !target.capabilities.has(Capability::TokenPrompts) {
         return Err(refuse(target, "input"));
@@ -43,26 +45,13 @@ pub(crate) fn body(task: &Embedding, target: &Target) -> Result<Vec<u8>, Backend
 }
 
 /// One vector of length 1 for each input, in the order of the inputs.
-pub(crate) fn read(
-    body: &[u8],
-    inputs: usize,
-    target: &Target,
-) -> Result<(Vec<Vec<f32>>, Usage), BackendError> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| unreadable(&target.id))?;
+pub(super) fn read(body: &[u8], inputs: usize, by: &Refuser) -> Result<Embeddings, BackendError> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
     let mut vectors: Vec<Option<Vec<f32>>> = vec![None; inputs];
     for (place, vector) in answer.data.into_iter().enumerate() {
-        let slot = vectors.get_mut(vector.index.unwrap_or(place)).ok_or_else(|| unreadable(&target.id))?;
+        let slot = vectors.get_mut(vector.index.unwrap_or(place)).ok_or_else(|| by.unreadable())?;
         *slot = Some(normalised(vector.embedding));
     }
     let vectors: Option<Vec<Vec<f32>>> = vectors.into_iter().collect();
-    Ok((vectors.ok_or_else(|| unreadable(&target.id))?, answer.usage.map(Usage::from).unwrap_or_default()))
-}
-
-fn normalised(mut vector: Vec<f32>) -> Vec<f32> {
-    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    // A vector of zeros has no direction and stays as it is; one of length 1 already is not touched by rounding.
-    if length > 0.0 && (length - 1.0).abs() > 1e-6 {
-        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-    }
-    vector
+    Ok((vectors.ok_or_else(|| by.unreadable())?, answer.usage.map(Usage::from).unwrap_or_default()))
 }

@@ -1,24 +1,25 @@
 //! From the domain to the JSON of `/chat/completions` and `/completions`.
 
 use inshore_domain::request::{
-    Chat, Completion, Json, Message, OutputFormat, Part, PromptText, Role, Sampling, Tool, ToolChoice,
+    Chat, Completion, Message, OutputFormat, Part, PromptText, Role, Sampling, Tool, ToolChoice,
 };
-use inshore_domain::{BackendError, BackendErrorKind, Capability, Target};
+use inshore_domain::{BackendError, Capability, Target};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use crate::provider::refuse;
+use crate::json::{encode, raw};
+use crate::protocol::refuse;
 
 /// How the endpoint differs from the others that imitate the API.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
+pub(super) struct Style {
     /// OpenAI itself wants `max_completion_tokens`; its imitators know `max_tokens`.
-    pub(crate) new_token_limit: bool,
+    pub(super) new_token_limit: bool,
 }
 
 /// The body of a chat completion.
-pub(crate) fn chat(
+pub(super) fn chat(
     chat: &Chat,
     target: &Target,
     stream: bool,
@@ -44,7 +45,7 @@ pub(crate) fn chat(
 }
 
 /// The body of a completion.
-pub(crate) fn completion(
+pub(super) fn completion(
     completion: &Completion,
     target: &Target,
     stream: bool,
@@ -69,11 +70,6 @@ pub(crate) fn completion(
         stream_options: stream.then_some(StreamOptions { include_usage: true }),
     };
     encode(&body)
-}
-
-pub(super) fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, BackendError> {
-    serde_json::to_vec(body)
-        .map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
 }
 
 #[derive(Serialize)]
@@ -351,14 +347,6 @@ fn response_format(output: &OutputFormat) -> Result<Option<ResponseFormat<'_>>, 
             let schema = raw(schema, "response_format")?;
             Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { name, schema, strict: true } })
         }
-    })
-}
-
-/// JSON as it is. An error names the field it came in.
-pub(crate) fn raw<'a>(json: &'a Json, field: &str) -> Result<&'a RawValue, BackendError> {
-    serde_json::from_str(&json.0).map_err(|_| {
-        let kind = BackendErrorKind::InvalidRequest { field: Some(field.to_owned()) };
-        BackendError::new(kind, format!("`{field}` holds text that is not JSON"))
     })
 }
 

@@ -3,21 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use inshore_domain::{BackendError, Delta, Event, FinishReason, Target, Usage};
+use inshore_domain::{BackendError, Delta, Event, FinishReason, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::logprobs::WireLogprobs;
-use crate::answer::{Reader, Verdict, unreadable};
-use crate::refusal::Said;
-
-/// Makes an error of what an error event says.
-pub(crate) type Explain = Box<dyn Fn(&Said) -> BackendError + Send>;
+use crate::answer::{Reader, Verdict};
+use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call.
 pub(crate) struct OpenAiReader {
-    target: Arc<Target>,
-    explain: Explain,
+    by: Arc<Refuser>,
     /// Drop the chunk that only carries token counts: the caller did not ask for it.
     withhold_usage: bool,
     started: bool,
@@ -136,19 +132,21 @@ impl From<WireUsage> for Usage {
 }
 
 impl OpenAiReader {
-    pub(crate) fn new(target: Arc<Target>, explain: Explain, withhold_usage: bool) -> Self {
-        Self { target, explain, withhold_usage, started: false, finished: 0, calls: Vec::new() }
+    pub(crate) fn new(by: Arc<Refuser>, withhold_usage: bool) -> Self {
+        Self { by, withhold_usage, started: false, finished: 0, calls: Vec::new() }
     }
 
     fn chunk(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
-        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| unreadable(&self.target.id))?;
+        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| self.by.unreadable())?;
         if chunk.error.is_some_and(|error| error.get() != "null") {
-            return Err((self.explain)(&Said::in_body(data)));
+            return Err(self.by.in_stream(&Said::in_body(data)));
         }
         if !self.started {
             self.started = true;
-            let model =
-                chunk.model.filter(|model| !model.is_empty()).unwrap_or_else(|| self.target.model.clone());
+            let model = chunk
+                .model
+                .filter(|model| !model.is_empty())
+                .unwrap_or_else(|| self.by.target().model.clone());
             out.push_back(Event::Started { model });
         }
         let only_usage = chunk.choices.is_empty() && chunk.usage.is_some();
@@ -176,9 +174,9 @@ impl OpenAiReader {
         }
         let logprobs = match choice.logprobs.filter(|raw| raw.get() != "null") {
             None => Vec::new(),
-            Some(raw) => serde_json::from_str::<WireLogprobs>(raw.get())
-                .map_err(|_| unreadable(&self.target.id))?
-                .read(),
+            Some(raw) => {
+                serde_json::from_str::<WireLogprobs>(raw.get()).map_err(|_| self.by.unreadable())?.read()
+            }
         };
         let text = text.unwrap_or_default();
         if !text.is_empty() || !logprobs.is_empty() {
@@ -223,19 +221,34 @@ impl OpenAiReader {
 impl Reader for OpenAiReader {
     fn event(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
         if data == b"[DONE]" {
-            return if self.is_complete() { Ok(Verdict::Last) } else { Err(unreadable(&self.target.id)) };
+            return if self.is_complete() { Ok(Verdict::Last) } else { Err(self.by.unreadable()) };
         }
         self.chunk(data, out)
     }
 
     fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
         self.chunk(body, out)?;
-        if self.is_complete() { Ok(()) } else { Err(unreadable(&self.target.id)) }
+        if self.is_complete() { Ok(()) } else { Err(self.by.unreadable()) }
     }
 
     fn is_complete(&self) -> bool {
         self.finished > 0
     }
+}
+
+/// The names in the list of models, as Anthropic writes it too.
+pub(crate) fn models(body: &[u8], by: &Refuser) -> Result<Vec<String>, BackendError> {
+    #[derive(Deserialize)]
+    struct Models {
+        #[serde(default)]
+        data: Vec<Model>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        id: String,
+    }
+    let models: Models = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
+    Ok(models.data.into_iter().map(|model| model.id).collect())
 }
 
 /// A reason that is not known is taken as an ordinary end: new words appear without notice.

@@ -4,17 +4,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use inshore_domain::{BackendError, Delta, Event, FinishReason, Target};
+use inshore_domain::{BackendError, Delta, Event, FinishReason};
 use serde::Deserialize;
 
-use super::response::{Explain, WireUsage, finish_reason};
-use crate::answer::{Reader, Verdict, unreadable};
-use crate::refusal::Said;
+use super::response::{WireUsage, finish_reason};
+use crate::answer::{Reader, Verdict};
+use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call. Everything is answer 0: the API gives only one.
 pub(crate) struct ResponsesReader {
-    target: Arc<Target>,
-    explain: Explain,
+    by: Arc<Refuser>,
     started: bool,
     complete: bool,
     /// Output index of each tool call that has begun.
@@ -48,7 +47,7 @@ struct Response {
     #[serde(default)]
     incomplete_details: Option<Incomplete>,
     #[serde(default)]
-    error: Option<Said>,
+    error: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -80,14 +79,14 @@ struct Content {
 }
 
 impl ResponsesReader {
-    pub(crate) fn new(target: Arc<Target>, explain: Explain) -> Self {
-        Self { target, explain, started: false, complete: false, calls: Vec::new() }
+    pub(crate) fn new(by: Arc<Refuser>) -> Self {
+        Self { by, started: false, complete: false, calls: Vec::new() }
     }
 
     fn start(&mut self, model: Option<String>, out: &mut VecDeque<Event>) {
         if !self.started {
             self.started = true;
-            out.push_back(Event::Started { model: model.unwrap_or_else(|| self.target.model.clone()) });
+            out.push_back(Event::Started { model: model.unwrap_or_else(|| self.by.target().model.clone()) });
         }
     }
 
@@ -101,11 +100,11 @@ impl ResponsesReader {
     }
 
     fn finish(&mut self, response: Response, out: &mut VecDeque<Event>) -> Result<(), BackendError> {
-        if let Some(said) = response.error {
-            return Err((self.explain)(&said));
+        if let Some(error) = response.error {
+            return Err(self.by.in_stream(&Said::of(&error)));
         }
         let reason = match (response.status.as_deref(), response.incomplete_details) {
-            (Some("failed" | "cancelled"), _) => return Err((self.explain)(&Said::default())),
+            (Some("failed" | "cancelled"), _) => return Err(self.by.in_stream(&Said::default())),
             (_, Some(details)) => finish_reason(&details.reason),
             _ if self.calls.is_empty() => FinishReason::Stop,
             _ => FinishReason::ToolCalls,
@@ -123,7 +122,7 @@ fn push(out: &mut VecDeque<Event>, delta: Delta) {
 
 impl Reader for ResponsesReader {
     fn event(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
-        let event: StreamEvent = serde_json::from_slice(data).map_err(|_| unreadable(&self.target.id))?;
+        let event: StreamEvent = serde_json::from_slice(data).map_err(|_| self.by.unreadable())?;
         let text = |delta: Option<serde_json::Value>| match delta {
             Some(serde_json::Value::String(text)) => text,
             _ => String::new(),
@@ -131,15 +130,13 @@ impl Reader for ResponsesReader {
         match event.kind.as_str() {
             "error" => {
                 let inner = Said::in_body(data);
-                let said = if inner.says_nothing() {
-                    serde_json::from_slice(data).unwrap_or_default()
-                } else {
-                    inner
-                };
-                return Err((self.explain)(&said));
+                // This API writes the error's members beside its type.
+                let flat = || serde_json::from_slice(data).map(|event| Said::of(&event)).unwrap_or_default();
+                let said = if inner.says_nothing() { flat() } else { inner };
+                return Err(self.by.in_stream(&said));
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
-                let response = event.response.ok_or_else(|| unreadable(&self.target.id))?;
+                let response = event.response.ok_or_else(|| self.by.unreadable())?;
                 self.start(response.model.clone(), out);
                 self.finish(response, out)?;
                 return Ok(Verdict::Last);
@@ -171,7 +168,7 @@ impl Reader for ResponsesReader {
     }
 
     fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
-        let mut response: Response = serde_json::from_slice(body).map_err(|_| unreadable(&self.target.id))?;
+        let mut response: Response = serde_json::from_slice(body).map_err(|_| self.by.unreadable())?;
         self.start(response.model.take(), out);
         for (index, item) in (0u32..).zip(std::mem::take(&mut response.output)) {
             if item.kind == "function_call" {

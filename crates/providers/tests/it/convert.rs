@@ -84,6 +84,22 @@ async fn a_conversation_in_anthropics_words() {
 }
 
 #[tokio::test]
+async fn a_conversation_in_geminis_words() {
+    let (server, provider) = gemini(Turn::text("Sun.")).await;
+    let mut chat = rich_chat();
+    chat.parallel_tool_calls = None;
+    chat.sampling.top_k = Some(40);
+    chat.sampling.seed = Some(0x1_8000_0005);
+    chat.sampling.presence_penalty = Some(0.5);
+    chat.sampling.logprobs = Some(2);
+    chat.sampling.n = 2;
+    let heard = hear(&provider, call(&provider, request(Task::Chat(chat), true, None))).await.unwrap();
+    assert_eq!(heard.texts, ["Sun.", "Sun."]);
+    assert_eq!((heard.logprobs, heard.wire.len()), (2, 0));
+    insta::assert_json_snapshot!(body(&server.http().seen()[0]));
+}
+
+#[tokio::test]
 async fn a_completion_in_openais_words() {
     let sim = inshore_sim::openai::Options { strict_parameters: false, ..Default::default() };
     let (server, provider) = openai_with(sim, Turn::text(" up on a time"), |options| {
@@ -118,10 +134,13 @@ async fn one_protocol_answers_the_other() {
     let chat = || Task::Chat(Chat { messages: vec![Message::text(Role::User, "hi")], ..Chat::default() });
     let (_anthropic, to_anthropic) = anthropic(Turn::call("find", r#"{"q":1}"#)).await;
     let (_openai, to_openai) = openai(Turn::call("find", r#"{"q":1}"#)).await;
+    let (_gemini, to_gemini) = gemini(Turn::call("find", r#"{"q":1}"#)).await;
     for stream in [true, false] {
-        for (provider, dialect) in
-            [(&to_anthropic, Dialect::OpenAiChat), (&to_openai, Dialect::AnthropicMessages)]
-        {
+        for (provider, dialect) in [
+            (&to_anthropic, Dialect::OpenAiChat),
+            (&to_openai, Dialect::AnthropicMessages),
+            (&to_gemini, Dialect::OpenAiResponses),
+        ] {
             let heard =
                 hear(provider, call(provider, request(chat(), stream, Some((dialect, body))))).await.unwrap();
             assert_eq!((heard.calls[0].1.as_str(), heard.calls[0].2.as_str()), ("find", r#"{"q":1}"#));
@@ -135,6 +154,7 @@ async fn one_protocol_answers_the_other() {
 async fn what_a_target_does_not_know_is_refused_by_name_before_anything_is_sent() {
     let (openai_server, to_openai) = openai(Turn::text("no")).await;
     let (anthropic_server, to_anthropic) = anthropic(Turn::text("no")).await;
+    let (gemini_server, to_gemini) = gemini(Turn::text("no")).await;
     let sampling = |change: fn(&mut Sampling)| {
         let mut sampling = Sampling::default();
         change(&mut sampling);
@@ -169,7 +189,19 @@ async fn what_a_target_does_not_know_is_refused_by_name_before_anything_is_sent(
         assert!(error.message.ends_with(&format!("`{name}`")), "{error}");
         assert!(egress.snapshot().is_empty(), "nothing was sent");
     }
-    assert_eq!((openai_server.stats().accepted, anthropic_server.stats().accepted), (0, 0));
+    for (name, change) in [
+        ("min_p", (|s| s.min_p = Some(0.1)) as fn(&mut Sampling)),
+        ("repetition_penalty", |s| s.repetition_penalty = Some(1.1)),
+        ("logit_bias", |s| s.logit_bias = vec![(1, 1.0)]),
+        ("ignore_eos", |s| s.ignore_eos = true),
+        ("adapters", |s| s.adapters = vec![("a".into(), 1.0)]),
+    ] {
+        let made = call(&to_gemini, request(sampling(change), true, None));
+        let error = hear(&to_gemini, made).await.unwrap_err();
+        assert_eq!(error.message, format!("`cloud/gemini-2.5-sim` does not know `{name}`"));
+    }
+    let accepted = [openai_server.stats(), anthropic_server.stats(), gemini_server.stats()];
+    assert!(accepted.iter().all(|stats| stats.accepted == 0), "not even a connection");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod convert;
 mod download;
 mod faults;
 mod gate;
+mod gemini;
 mod openai;
 mod responses;
 mod rig;

@@ -11,10 +11,11 @@ use inshore_domain::{
     Request, RequestId, Target, TargetId, Tier, Timestamp, TraceId, Usage,
 };
 use inshore_providers::{Gate, GateOptions, Provider, ProviderKind, ProviderTarget, Secret, Timeouts};
-use inshore_sim::{Turn, anthropic, openai};
+use inshore_sim::{Turn, anthropic, gemini, openai};
 
 pub(crate) const OPENAI_KEY: &str = "sk-sim";
 pub(crate) const ANTHROPIC_KEY: &str = "sk-ant-sim";
+pub(crate) const GEMINI_KEY: &str = "AIza-sim";
 
 #[derive(Debug)]
 pub(crate) struct TestClock;
@@ -56,6 +57,7 @@ pub(crate) fn options(kind: ProviderKind, base_url: &str, target: Target) -> Pro
     let key = match kind {
         ProviderKind::OpenAiCompatible => OPENAI_KEY,
         ProviderKind::Anthropic => ANTHROPIC_KEY,
+        ProviderKind::Gemini => GEMINI_KEY,
     };
     ProviderTarget {
         target: Arc::new(target),
@@ -104,6 +106,17 @@ pub(crate) async fn anthropic_with(
     let server = anthropic::Server::start(anthropic::Options::default(), turn).await.unwrap();
     let mut options = options(ProviderKind::Anthropic, &server.base_url(), target("sim-claude", &[]));
     change(&mut options);
+    (server, provider(options))
+}
+
+/// A provider that speaks the Gemini API, and a backend for its older model.
+pub(crate) async fn gemini(turn: Turn) -> (gemini::Server, Provider) {
+    gemini_with("gemini-2.5-sim", turn).await
+}
+
+pub(crate) async fn gemini_with(model: &str, turn: Turn) -> (gemini::Server, Provider) {
+    let server = gemini::Server::start(gemini::Options::default(), turn).await.unwrap();
+    let options = options(ProviderKind::Gemini, &server.base_url(), target(model, &[]));
     (server, provider(options))
 }
 
