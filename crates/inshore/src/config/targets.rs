@@ -17,6 +17,8 @@ pub(crate) enum TargetKind {
     OpenAi,
     /// Anthropic's.
     Anthropic,
+    /// Google's Gemini API.
+    Gemini,
 }
 
 /// Where a target's key is kept; never the key itself.
@@ -72,6 +74,10 @@ pub(crate) struct Timeouts {
 const USUAL: [Capability; 4] =
     [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Logprobs];
 const USUAL_ANTHROPIC: [Capability; 2] = [Capability::Chat, Capability::Tools];
+const USUAL_GEMINI: [Capability; 4] =
+    [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Vision];
+const KINDS: [(&str, TargetKind); 3] =
+    [("openai", TargetKind::OpenAi), ("anthropic", TargetKind::Anthropic), ("gemini", TargetKind::Gemini)];
 
 pub(super) fn targets(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
     let settings = reader.settings;
@@ -96,7 +102,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
             reader.wrong(key, format!("this target has no `{key}`"), None);
         }
     }
-    let kind = reader.choice("kind", &[("openai", TargetKind::OpenAi), ("anthropic", TargetKind::Anthropic)]);
+    let kind = reader.choice("kind", &KINDS);
     RemoteTarget {
         id: id(reader),
         tier: reader.maybe("tier", tier).unwrap_or(Tier::Cloud),
@@ -114,6 +120,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         capabilities: reader.maybe("capabilities", capabilities).unwrap_or_else(|| match kind {
             TargetKind::OpenAi => USUAL.into_iter().collect(),
             TargetKind::Anthropic => USUAL_ANTHROPIC.into_iter().collect(),
+            TargetKind::Gemini => USUAL_GEMINI.into_iter().collect(),
         }),
         price: price(reader),
         region: reader.maybe("region", Reader::text),

@@ -60,6 +60,7 @@ fn provider(
         kind: match remote.kind {
             TargetKind::OpenAi => ProviderKind::OpenAiCompatible,
             TargetKind::Anthropic => ProviderKind::Anthropic,
+            TargetKind::Gemini => ProviderKind::Gemini,
         },
         base_url,
         plain_http: remote.plain_http,
