@@ -92,6 +92,15 @@ pub enum Fault {
         /// What comes.
         bytes: Bytes,
     },
+    /// The streamed events come in this order. A number may stand there twice or not at all.
+    Reordered(Vec<usize>),
+    /// The streamed events come with other line ends, and in pieces of this many bytes.
+    Recut {
+        /// `\n`, `\r\n` or `\r`.
+        line_end: &'static str,
+        /// At least 1.
+        size: usize,
+    },
     /// An error in the provider's own shape comes in place of the streamed event with this number, and ends the stream.
     ErrorEvent {
         /// 0 is in place of the first event.

@@ -222,6 +222,10 @@ pub(crate) fn streamed(events: Vec<Bytes>, turn: &Turn) -> Deed {
             pieces = first_bytes(pieces, *at);
             end = End::Stall;
         }
+        Some(Fault::Reordered(order)) => {
+            pieces = order.iter().filter_map(|place| pieces.get(*place).cloned()).collect();
+        }
+        Some(Fault::Recut { line_end, size }) => pieces = recut(&pieces, line_end, *size),
         _ => {}
     }
     Response::builder()
@@ -230,6 +234,18 @@ pub(crate) fn streamed(events: Vec<Bytes>, turn: &Turn) -> Deed {
         .header("cache-control", "no-cache")
         .body(ReplyBody::pieces(pieces, end))
         .map_or(Deed::Break, Deed::Answer)
+}
+
+fn recut(
+    pieces: &[(std::time::Duration, Bytes)],
+    line_end: &str,
+    size: usize,
+) -> Vec<(std::time::Duration, Bytes)> {
+    let whole: Vec<u8> = pieces.iter().flat_map(|(_, piece)| piece.to_vec()).collect();
+    // Events are JSON on one line, so that every line end is one of the framing.
+    let text = String::from_utf8_lossy(&whole).replace("\r\n", "\n").replace('\n', line_end);
+    let chunks = text.as_bytes().chunks(size.max(1));
+    chunks.map(|chunk| (std::time::Duration::ZERO, Bytes::copy_from_slice(chunk))).collect()
 }
 
 fn first_bytes(
