@@ -47,7 +47,8 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// One vector for each input, in order, and the tokens used.
+/// One vector for each input, in order, and the tokens used. No text has 0 tokens: that many mean that the target did not
+/// report them.
 pub type Embeddings = (Vec<Vec<f32>>, Usage);
 
 /// Turns texts into vectors.

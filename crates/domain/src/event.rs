@@ -24,7 +24,8 @@ pub enum Event {
         /// Why it ended.
         reason: FinishReason,
     },
-    /// Token counts so far; the last one counts.
+    /// Token counts so far; the last one counts. Comes only where the target really reported counts: an answer without one
+    /// took nobody knows how many.
     Usage(Usage),
     /// The exact bytes the target sent for the events that follow up to the next `Wire`, in the dialect of the request's
     /// [`crate::request::Original`]. Streaming: one or more whole SSE events. Otherwise: the whole body. Only sent when the

@@ -9,19 +9,32 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::future::poll_fn;
+use http::HeaderMap;
 use inshore_domain::{BackendError, BackendErrorKind, Event};
 use tokio::time::Instant;
 
 use crate::gate::Exchange;
-use crate::refusal::Refuser;
+use crate::received::{self, description};
+use crate::refusal::{MAX_ERROR_BODY, Refuser};
 use crate::sse::{Block, Framer};
 
 /// How long to wait for the end of the body after the protocol's own end of the stream, so that the connection can be
 /// used again. Servers send both at once.
 const DRAIN: Duration = Duration::from_millis(50);
+/// How long to wait for token counts and for the end of the stream after the last answer has ended. Servers send them at
+/// once, and some never send an end.
+const AFTERMATH: Duration = Duration::from_secs(5);
 /// How long an answer that has begun is held back for its first piece, so that a failure in between can still be turned
 /// into another target's answer. Thinking models say nothing for minutes after their first event.
 const PEEK: Duration = Duration::from_secs(2);
+/// Longest stream. A million tokens, each in an event of its own of 250 bytes.
+const MAX_STREAM: u64 = 256 << 20;
+/// How much of a stream is kept until an answer begins, to tell what it is if none does.
+const FRONT: usize = MAX_ERROR_BODY;
+
+/// Answers, and calls of tools, that one response may begin. Each is looked for in a list; real ones have some hundred at
+/// most.
+pub(crate) const MAX_BEGUN: usize = 2048;
 
 /// What is done with the bytes of an event that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +55,11 @@ pub(crate) trait Reader: Send {
     /// Reads a whole answer.
     fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError>;
 
-    /// Whether everything that an answer must have has been read, so that the stream may end here.
+    /// Whether every answer that has begun has ended, so that the stream may end here.
     fn is_complete(&self) -> bool;
+
+    /// Whether every answer that was asked for has ended, so that whatever happens to the stream now is nobody's loss.
+    fn has_all(&self) -> bool;
 }
 
 /// A streamed answer.
@@ -54,41 +70,66 @@ pub(crate) struct Answer {
     by: Arc<Refuser>,
     /// Give the bytes on besides the events.
     wire: bool,
+    /// How long bytes may come without a piece of an answer among them.
+    patience: Duration,
+    /// When the last piece came.
+    progress: Instant,
+    /// Bytes so far.
+    received: u64,
+    /// The first bytes, until the answer begins.
+    front: BytesMut,
     ready: VecDeque<Event>,
     /// Bytes that are still to be given on: comments may come before the answer starts.
     held: Wire,
     started: bool,
+    /// A piece of the answer has been read.
+    spoke: bool,
     failure: Option<BackendError>,
-    complete: bool,
+    /// The protocol's end of the stream has come: since when.
+    complete: Option<Instant>,
     ended: bool,
 }
 
 impl Answer {
-    pub(crate) fn new(exchange: Exchange, reader: Box<dyn Reader>, by: Arc<Refuser>, wire: bool) -> Self {
-        let (framer, ready, held) = (Framer::default(), VecDeque::new(), Wire::default());
-        let (started, complete, ended) = (false, false, false);
-        Self { exchange, framer, reader, by, wire, ready, held, started, failure: None, complete, ended }
+    pub(crate) fn new(
+        exchange: Exchange,
+        reader: Box<dyn Reader>,
+        by: Arc<Refuser>,
+        wire: bool,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            exchange,
+            framer: Framer::default(),
+            reader,
+            by,
+            wire,
+            patience,
+            progress: Instant::now(),
+            received: 0,
+            front: BytesMut::new(),
+            ready: VecDeque::new(),
+            held: Wire::default(),
+            started: false,
+            spoke: false,
+            failure: None,
+            complete: None,
+            ended: false,
+        }
     }
 
     /// Waits until there is something to give on, so that what fails before is an error here.
-    pub(crate) async fn begun(mut self, first_byte: Duration) -> Result<Self, BackendError> {
-        let mut deadline = Instant::now() + first_byte;
+    pub(crate) async fn begun(mut self) -> Result<Self, BackendError> {
+        let mut deadline = self.progress + self.patience;
         let mut peeking = false;
         loop {
             let more = poll_fn(|cx| self.poll_read(cx));
             let more = match tokio::time::timeout_at(deadline, more).await {
                 Ok(more) => more,
                 Err(_) if peeking => return Ok(self),
-                Err(_) => {
-                    let message = format!(
-                        "`{}` sent no event within {} s",
-                        self.by.target().id,
-                        first_byte.as_secs_f32()
-                    );
-                    return Err(BackendError::new(BackendErrorKind::Timeout, message));
-                }
+                Err(_) => return Err(self.silence()),
             };
-            if self.ready.iter().any(|event| matches!(event, Event::Delta { .. } | Event::Finished { .. })) {
+            if self.spoke || self.ready.iter().any(|event| matches!(event, Event::Finished { .. })) {
                 return Ok(self);
             }
             if let Some(failure) = self.failure.take() {
@@ -104,38 +145,91 @@ impl Answer {
         }
     }
 
+    fn silence(&self) -> BackendError {
+        let message = format!(
+            "`{}` sent no piece of an answer for {} s",
+            self.by.target().id,
+            self.patience.as_secs_f32()
+        );
+        BackendError::new(BackendErrorKind::Timeout, message)
+    }
+
     /// Reads one chunk of the response; `false` at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if self.ended {
             return Poll::Ready(false);
         }
-        match ready!(self.exchange.poll_chunk(cx)) {
+        let chunk = ready!(self.exchange.poll_chunk(cx));
+        match (chunk, self.complete) {
             // Whatever comes after the protocol's end is only read to let the connection be used again.
-            Some(_) if self.complete => {}
-            Some(Ok(chunk)) => {
-                self.framer.push(chunk);
-                if let Err(error) = self.read_blocks() {
+            (Some(Ok(_)), Some(since)) => self.ended = since.elapsed() > DRAIN,
+            (Some(Err(_)) | None, Some(_)) => self.ended = true,
+            (Some(Ok(chunk)), None) => {
+                if let Err(error) = self.read(chunk) {
                     self.fail(error);
                 }
             }
-            Some(Err(error)) => self.fail(error.into()),
-            None => {
-                self.ended = true;
-                if !self.complete && !self.reader.is_complete() {
-                    self.failure = Some(self.by.cut_short());
-                }
+            (Some(Err(error)), None) => self.fail(error.into()),
+            (None, None) if self.reader.is_complete() => self.ended = true,
+            (None, None) => {
+                let error = self.no_answer().unwrap_or_else(|| self.by.cut_short());
+                self.fail(error);
             }
         }
         Poll::Ready(!self.ended)
     }
 
-    fn fail(&mut self, error: BackendError) {
+    fn read(&mut self, chunk: Bytes) -> Result<(), BackendError> {
+        self.received += chunk.len() as u64;
+        if self.received > MAX_STREAM {
+            return Err(self.by.broken(format_args!("a stream of more than {MAX_STREAM} bytes")));
+        }
+        if !self.started {
+            let room = FRONT.saturating_sub(self.front.len());
+            self.front.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        }
+        let (waited, before) = (self.reader.has_all(), self.ready.len());
+        self.framer.push(chunk);
+        self.read_blocks()?;
+        if self.started && !self.front.is_empty() {
+            self.front = BytesMut::new();
+        }
+        if self.ready.iter().skip(before).any(|event| !matches!(event, Event::Wire(_))) {
+            self.progress = Instant::now();
+        } else if self.progress.elapsed() > self.patience {
+            return Err(self.silence());
+        }
+        if self.complete.is_none() && self.reader.has_all() && !waited {
+            self.exchange.shorten_idle(AFTERMATH);
+        }
+        Ok(())
+    }
+
+    /// The error of a stream that ends before an answer begins, where it is not simply cut off.
+    fn no_answer(&self) -> Option<BackendError> {
+        if self.started || self.front.is_empty() {
+            return None;
+        }
+        let what = description(&self.front);
+        self.by
+            .refusal_in_success(&HeaderMap::new(), &self.front)
+            .or_else(|| (what != received::EVENTS).then(|| self.by.broken(what)))
+    }
+
+    fn fail(&mut self, mut error: BackendError) {
         self.ended = true;
-        // After the end of the answer a broken connection is nobody's loss.
-        self.failure = (!self.complete).then_some(error);
+        // After the end of the last answer a broken stream is nobody's loss; one that goes on with nonsense is not trusted.
+        if self.reader.has_all() && error.kind != BackendErrorKind::Protocol {
+            return;
+        }
+        if self.spoke {
+            error.message.push_str("; the answer is incomplete");
+        }
+        self.failure = Some(error);
     }
 
     fn read_blocks(&mut self) -> Result<(), BackendError> {
+        let before = self.ready.len();
         let result = loop {
             match self.framer.next_block() {
                 Ok(None) => break Ok(()),
@@ -144,19 +238,19 @@ impl Answer {
                     Ok(Verdict::Forward) => self.hold(block.raw),
                     Ok(Verdict::Last) => {
                         self.hold(block.raw);
-                        self.complete = true;
-                        self.exchange.set_idle(DRAIN);
+                        self.complete = Some(Instant::now());
+                        self.exchange.shorten_idle(DRAIN);
                         break Ok(());
                     }
                     Err(error) => break Err(error),
                 },
-                Err(error) => {
-                    let message = format!("`{}`: {error}", self.by.target().id);
-                    break Err(BackendError::new(BackendErrorKind::Protocol, message));
-                }
+                Err(error) => break Err(self.by.broken(error)),
             }
         };
-        self.started = self.started || self.ready.iter().any(|event| matches!(event, Event::Started { .. }));
+        for event in self.ready.iter().skip(before) {
+            self.started |= matches!(event, Event::Started { .. });
+            self.spoke |= matches!(event, Event::Delta { .. });
+        }
         if self.started
             && let Some(bytes) = std::mem::take(&mut self.held).joined()
         {
@@ -272,10 +366,10 @@ pub(crate) mod tests {
     fn readers() -> Vec<Box<dyn Reader>> {
         let by = Refuser::new(target("cloud/m").into(), None, Arc::new(Still));
         vec![
-            Box::new(OpenAiReader::new(by.clone(), true)),
+            Box::new(OpenAiReader::new(by.clone(), true, 2)),
             Box::new(ResponsesReader::new(by.clone())),
             Box::new(AnthropicReader::new(by.clone(), vec!["stop".into()])),
-            Box::new(GeminiReader::new(by, Arc::default())),
+            Box::new(GeminiReader::new(by, Arc::default(), 1)),
         ]
     }
 

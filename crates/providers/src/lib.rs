@@ -3,7 +3,7 @@
 //! Layout: [`gate`] the one way out: declared destinations, connections, byte counts; [`sse`] the framing of streamed
 //! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
 //! `anthropic`, `gemini` those there are, each with its own wire types; `json` and `vectors` what they share; `answer` the
-//! stream of events made from a response; `refusal` what a provider's refusal means; [`provider`] the backend made of
+//! stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may come; [`provider`] the backend made of
 //! these; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
@@ -20,6 +20,7 @@ mod json;
 mod openai;
 mod protocol;
 pub mod provider;
+mod received;
 mod refusal;
 mod secret;
 mod splice;

@@ -20,7 +20,8 @@ use crate::gate::{Account, BadDestination, Destination, Exchange, Gate, Pieces, 
 use crate::gemini::Gemini;
 use crate::openai::{Abilities, OpenAi};
 use crate::protocol::{Prepared, Protocol, Question};
-use crate::refusal::{MAX_ERROR_BODY, Refuser, Said};
+use crate::received::without_mark;
+use crate::refusal::{MAX_ERROR_BODY, Refuser};
 use crate::secret::Secret;
 
 /// Longest answer that is not streamed. 128 k tokens are some 500 kB; 4,096 embeddings of 3,072 dimensions some 150 MB
@@ -177,40 +178,54 @@ impl Provider {
         egress: &EgressLog,
     ) -> Result<(response::Parts, Exchange), BackendError> {
         let account = Account { egress, target: &self.target().id };
-        let (head, mut exchange) =
-            self.gate.send(&self.destination, request, &self.timeouts, account).await?;
+        let (head, exchange) = self.gate.send(&self.destination, request, &self.timeouts, account).await?;
         if head.status != StatusCode::OK {
-            exchange.set_idle(self.timeouts.connect);
-            let body = exchange.collect_some(MAX_ERROR_BODY).await;
+            let body = exchange.collect_some(MAX_ERROR_BODY, self.timeouts.connect).await;
             return Err(self.by.refusal(head.status, &head.headers, &body));
         }
         if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-            return Err(self.by.unreadable());
+            return Err(self.by.broken("a compressed body, which was not asked for"));
         }
         Ok((head, exchange))
+    }
+
+    /// Reads a whole body. An error in place of what was asked for is that error, whatever the status says.
+    async fn collect<T>(
+        &self,
+        head: &response::Parts,
+        exchange: Exchange,
+        read: impl FnOnce(&Bytes) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let patience = self.timeouts.first_byte;
+        let body = tokio::time::timeout(patience, exchange.collect(MAX_ANSWER)).await.map_err(|_| {
+            let message =
+                format!("`{}` did not end its answer within {} s", self.target().id, patience.as_secs_f32());
+            BackendError::new(BackendErrorKind::Timeout, message)
+        })?;
+        let body = without_mark(body?);
+        read(&body).map_err(|error| self.by.refusal_in_success(&head.headers, &body).unwrap_or(error))
     }
 
     async fn generate_now(&self, call: Call) -> Result<EventStream, BackendError> {
         let Prepared { path, body, mut reader, wire } = self.protocol.generate(&call)?;
         let request = self.request(Method::POST, &path, body, Some(&call))?;
         let (head, exchange) = self.send(request, &call.egress).await?;
-        if call.request.stream {
-            if !is_event_stream(&head.headers) {
-                let body = exchange.collect_some(MAX_ERROR_BODY).await;
-                let said = Said::in_body(&body);
-                let error = if said.says_nothing() { self.by.unreadable() } else { self.by.in_stream(&said) };
-                return Err(error);
+        let stream = call.request.stream;
+        if stream && is_event_stream(&head.headers) {
+            let answer = Answer::new(exchange, reader, self.by.clone(), wire, self.timeouts.first_byte);
+            return Ok(Box::pin(answer.begun().await?));
+        }
+        // Some servers do not know how to stream and answer at once. The bytes are then not what the caller expects, but
+        // the answer is.
+        let events = self.collect(&head, exchange, |body| {
+            let mut events = VecDeque::new();
+            reader.whole(body, &mut events)?;
+            if wire && !stream {
+                events.push_back(Event::Wire(body.clone()));
             }
-            let answer = Answer::new(exchange, reader, self.by.clone(), wire);
-            return Ok(Box::pin(answer.begun(self.timeouts.first_byte).await?));
-        }
-        let body = exchange.collect(MAX_ANSWER).await?;
-        let mut events = VecDeque::new();
-        reader.whole(&body, &mut events)?;
-        if wire {
-            events.push_back(Event::Wire(body));
-        }
-        Ok(answer::whole(events))
+            Ok(events)
+        });
+        Ok(answer::whole(events.await?))
     }
 
     async fn ask<T>(
@@ -221,9 +236,8 @@ impl Provider {
     ) -> Result<T, BackendError> {
         let Question { method, path, body, read } = question;
         let request = self.request(method, &path, body, call)?;
-        let (_, exchange) = self.send(request, egress).await?;
-        let body: Bytes = exchange.collect(MAX_ANSWER).await?;
-        read(&body)
+        let (head, exchange) = self.send(request, egress).await?;
+        self.collect(&head, exchange, |body| read(body)).await
     }
 }
 

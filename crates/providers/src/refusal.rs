@@ -3,6 +3,7 @@
 //! The provider's own words go into the hint, shortened and with the key taken out; the message is ours, because it is
 //! kept in receipts and a provider's words may quote the prompt.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use inshore_domain::{BackendError, BackendErrorKind, Clock, Target, TargetId};
 use serde_json::Value;
 
+use crate::received::description;
 use crate::secret::Secret;
 
 /// Most bytes of an error's body that are read. Real ones are a few hundred bytes.
@@ -39,12 +41,15 @@ impl Refuser {
         &*self.clock
     }
 
-    /// The error of an answer that cannot be read.
-    pub(crate) fn unreadable(&self) -> BackendError {
-        BackendError::new(
-            BackendErrorKind::Protocol,
-            format!("`{}` sent an answer that its protocol does not allow", self.target.id),
-        )
+    /// The error of an answer, or a part of one, that cannot be read.
+    pub(crate) fn unreadable(&self, received: &[u8]) -> BackendError {
+        self.broken(description(received))
+    }
+
+    /// The error of an answer that its protocol does not allow: what it is, in words that quote nothing of it.
+    pub(crate) fn broken(&self, what: impl fmt::Display) -> BackendError {
+        let message = format!("`{}` sent an answer that its protocol does not allow: {what}", self.target.id);
+        BackendError::new(BackendErrorKind::Protocol, message)
     }
 
     /// The error of an answer that stops before its end.
@@ -70,6 +75,16 @@ impl Refuser {
         let mut error = self.explain(status.as_u16(), &said);
         error.retry_after = retry_after(headers, &*self.clock).or(error.retry_after);
         error
+    }
+
+    /// The error that comes with the head of a success, if it is one: `None` when the body holds no error.
+    pub(crate) fn refusal_in_success(&self, headers: &HeaderMap, body: &[u8]) -> Option<BackendError> {
+        let value: Value = serde_json::from_slice(body).ok()?;
+        let outer = value.as_array().and_then(|list| list.first()).unwrap_or(&value);
+        outer.get("error").filter(|error| error.is_object() || error.is_string())?;
+        let mut error = self.in_stream(&Said::in_value(outer));
+        error.retry_after = retry_after(headers, &*self.clock).or(error.retry_after);
+        Some(error)
     }
 
     /// The error that an error event inside a stream amounts to.

@@ -43,16 +43,17 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Takes the next bytes. They are not copied when the last block was complete.
+    /// Takes the next bytes. They are not copied when the last block was complete; of a block that comes in many chunks each
+    /// byte is copied a few times at most, because the buffer grows by doubling.
     pub fn push(&mut self, chunk: Bytes) {
         if self.pending.is_empty() {
             self.pending = chunk;
-        } else {
-            let mut joined = BytesMut::with_capacity(self.pending.len() + chunk.len());
-            joined.extend_from_slice(&self.pending);
-            joined.extend_from_slice(&chunk);
-            self.pending = joined.freeze();
+            return;
         }
+        let pending = std::mem::take(&mut self.pending);
+        let mut joined = pending.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        joined.extend_from_slice(&chunk);
+        self.pending = joined.freeze();
     }
 
     /// The next whole block, or `None` until more bytes come.

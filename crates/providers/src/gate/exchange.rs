@@ -78,10 +78,10 @@ impl Exchange {
     }
 
     /// From now on no piece may take longer than this.
-    pub(crate) fn set_idle(&mut self, idle: Duration) {
-        self.idle = idle;
+    pub(crate) fn shorten_idle(&mut self, idle: Duration) {
+        self.idle = self.idle.min(idle);
         self.last = Instant::now();
-        self.timer.as_mut().reset(self.last + idle);
+        self.timer.as_mut().reset(self.last + self.idle);
     }
 
     /// The next piece; `None` at the end.
@@ -146,11 +146,13 @@ impl Exchange {
         Ok(whole.freeze())
     }
 
-    /// At most `limit` bytes of the body; the rest is not waited for, nor is a body that breaks off an error.
-    pub(crate) async fn collect_some(mut self, limit: usize) -> Bytes {
+    /// At most `limit` bytes of the body, those that come in time; the rest is not waited for, nor is a body that breaks off
+    /// an error.
+    pub(crate) async fn collect_some(mut self, limit: usize, within: Duration) -> Bytes {
+        let deadline = Instant::now() + within;
         let mut some = BytesMut::new();
         while some.len() < limit
-            && let Some(Ok(chunk)) = self.chunk().await
+            && let Ok(Some(Ok(chunk))) = tokio::time::timeout_at(deadline, self.chunk()).await
         {
             some.extend_from_slice(&chunk);
         }

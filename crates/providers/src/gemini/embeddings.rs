@@ -5,10 +5,10 @@ use inshore_domain::{BackendError, BackendErrorKind, Embeddings, Target, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Content, Part};
-use crate::json::encode;
+use crate::json::{Count, encode, if_right};
 use crate::protocol::refuse;
 use crate::refusal::Refuser;
-use crate::vectors::normalised;
+use crate::vectors::Asked;
 
 /// Inputs that the API takes in one call; it refuses more.
 const MAX_INPUTS: usize = 100;
@@ -31,7 +31,7 @@ struct One<'a> {
 #[serde(rename_all = "camelCase")]
 struct Answer {
     embeddings: Vec<Vector>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_right")]
     usage_metadata: Option<WireUsage>,
 }
 
@@ -44,7 +44,7 @@ struct Vector {
 #[serde(rename_all = "camelCase")]
 struct WireUsage {
     #[serde(default)]
-    prompt_token_count: u32,
+    prompt_token_count: Count,
 }
 
 pub(super) fn body(task: &Embedding, target: &Target, model: &str) -> Result<Vec<u8>, BackendError> {
@@ -67,13 +67,11 @@ pub(super) fn body(task: &Embedding, target: &Target, model: &str) -> Result<Vec
     encode(&Body { requests })
 }
 
-/// One vector of length 1 for each input; the API keeps their order.
-pub(super) fn read(body: &[u8], inputs: usize, by: &Refuser) -> Result<Embeddings, BackendError> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
-    if answer.embeddings.len() != inputs {
-        return Err(by.unreadable());
-    }
-    let vectors = answer.embeddings.into_iter().map(|vector| normalised(vector.values)).collect();
-    let prompt_tokens = answer.usage_metadata.map_or(0, |usage| usage.prompt_token_count);
-    Ok((vectors, Usage { prompt_tokens, ..Usage::default() }))
+/// One vector of length 1 for each input; the API keeps their order. Most models report no tokens here: the counts are then
+/// 0, which no text has.
+pub(super) fn read(body: &[u8], asked: Asked, by: &Refuser) -> Result<Embeddings, BackendError> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| by.unreadable(body))?;
+    let vectors = answer.embeddings.into_iter().map(|vector| vector.values).collect();
+    let prompt_tokens = answer.usage_metadata.map_or(0, |usage| usage.prompt_token_count.or_zero());
+    Ok((asked.check(vectors, by)?, Usage { prompt_tokens, ..Usage::default() }))
 }

@@ -20,6 +20,7 @@ use inshore_domain::{BackendError, Call, Embeddings};
 use crate::protocol::{KeyNotSendable, Prepared, Protocol, Question, chat, refuse, refuse_ours};
 use crate::refusal::Refuser;
 use crate::secret::Secret;
+use crate::vectors::Asked;
 use response::GeminiReader;
 use signatures::Signatures;
 
@@ -76,8 +77,9 @@ impl Protocol for Gemini {
         let chat = chat(&request.task, target)?;
         refuse_ours(&request.task, target)?;
         let body = request::generate(chat, target, &self.signatures)?.into();
+        let asked = chat.sampling.n.max(1) as usize;
         let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-        let reader = Box::new(GeminiReader::new(self.by.clone(), self.signatures.clone()));
+        let reader = Box::new(GeminiReader::new(self.by.clone(), self.signatures.clone(), asked));
         Ok(Prepared { path: self.path(method), body, reader, wire: false })
     }
 
@@ -92,10 +94,10 @@ impl Protocol for Gemini {
     fn embed(&self, call: &Call) -> Result<Question<Embeddings>, BackendError> {
         let target = self.by.target();
         let Task::Embedding(task) = &call.request.task else { return Err(refuse(target, "messages")) };
-        let (inputs, by) = (task.inputs.len(), self.by.clone());
+        let (asked, by) = (Asked::of(task), self.by.clone());
         let body = embeddings::body(task, target, &self.model)?;
         let path = self.path("batchEmbedContents");
-        Ok(Question::post(path, body, move |body| embeddings::read(body, inputs, &by)))
+        Ok(Question::post(path, body, move |body| embeddings::read(body, asked, &by)))
     }
 
     fn models(&self) -> Question<Vec<String>> {

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::signatures::Signatures;
-use crate::answer::{Reader, Verdict};
+use crate::answer::{MAX_BEGUN, Reader, Verdict};
+use crate::json::{Count, if_right};
 use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call.
@@ -17,7 +18,11 @@ pub(crate) struct GeminiReader {
     signatures: Arc<Signatures>,
     /// Names the calls that the API gives no id.
     call_ids: u64,
+    /// Candidates that were asked for.
+    asked: usize,
     started: bool,
+    /// Something was said or called, which cannot have taken no tokens.
+    spoke: bool,
     candidates: Vec<Seen>,
 }
 
@@ -35,7 +40,7 @@ struct Chunk<'a> {
     candidates: Vec<Candidate<'a>>,
     #[serde(default)]
     prompt_feedback: Option<Feedback>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_right")]
     usage_metadata: Option<WireUsage>,
     #[serde(default)]
     model_version: Option<String>,
@@ -144,38 +149,44 @@ impl Logprobs {
 struct WireUsage {
     /// Cached tokens included. Early chunks of a stream have no count at all.
     #[serde(default)]
-    prompt_token_count: Option<u32>,
+    prompt_token_count: Count,
     #[serde(default)]
-    cached_content_token_count: u32,
+    cached_content_token_count: Count,
     #[serde(default)]
-    candidates_token_count: u32,
+    candidates_token_count: Option<Count>,
     #[serde(default)]
-    thoughts_token_count: u32,
+    thoughts_token_count: Option<Count>,
     /// What tools that Google runs put into the prompt.
     #[serde(default)]
-    tool_use_prompt_token_count: u32,
+    tool_use_prompt_token_count: Count,
 }
 
 impl WireUsage {
-    fn usage(&self) -> Option<Usage> {
+    /// `None` unless both prompt and answer are counted.
+    fn usage(&self, spoke: bool) -> Option<Usage> {
+        // A count that is there and is none is another matter than one that is left out.
+        let output = |count: Option<Count>| count.map_or(Some(0), |count| count.0);
+        let thoughts = output(self.thoughts_token_count)?;
+        let said = output(self.candidates_token_count).filter(|said| *said > 0 || !spoke)?;
+        let of_tools = self.tool_use_prompt_token_count.or_zero();
         Some(Usage {
-            prompt_tokens: self.prompt_token_count?.saturating_add(self.tool_use_prompt_token_count),
-            cached_tokens: self.cached_content_token_count,
+            prompt_tokens: self.prompt_token_count.0?.saturating_add(of_tools),
+            cached_tokens: self.cached_content_token_count.or_zero(),
             cache_write_tokens: 0,
-            output_tokens: self.candidates_token_count.saturating_add(self.thoughts_token_count),
-            reasoning_tokens: self.thoughts_token_count,
+            output_tokens: said.saturating_add(thoughts),
+            reasoning_tokens: thoughts,
         })
     }
 }
 
 impl GeminiReader {
-    pub(crate) fn new(by: Arc<Refuser>, signatures: Arc<Signatures>) -> Self {
+    pub(crate) fn new(by: Arc<Refuser>, signatures: Arc<Signatures>, asked: usize) -> Self {
         let call_ids = by.clock().random() as u64;
-        Self { by, signatures, call_ids, started: false, candidates: Vec::new() }
+        Self { by, signatures, call_ids, asked, started: false, spoke: false, candidates: Vec::new() }
     }
 
     fn chunk(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
-        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| self.by.unreadable())?;
+        let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|_| self.by.unreadable(data))?;
         if chunk.error.is_some_and(|error| error.get() != "null") {
             return Err(self.by.in_stream(&Said::in_body(data)));
         }
@@ -191,19 +202,21 @@ impl GeminiReader {
         // The prompt itself was refused, and there are no candidates.
         let blocked = chunk.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some());
         if blocked && !self.is_complete() {
-            let place = self.place(0);
+            let place = self.place(0)?;
+            self.asked = 1;
             self.finish(place, FinishReason::ContentFilter, out);
         }
         // Counts before the end say what was used so far, and less than what will be charged.
         if self.is_complete() {
-            out.extend(chunk.usage_metadata.and_then(|usage| usage.usage()).map(Event::Usage));
+            out.extend(chunk.usage_metadata.and_then(|usage| usage.usage(self.spoke)).map(Event::Usage));
         }
         Ok(())
     }
 
     fn candidate(&mut self, candidate: Candidate<'_>, out: &mut VecDeque<Event>) -> Result<(), BackendError> {
         let index = candidate.index;
-        let place = self.place(index);
+        let place = self.place(index)?;
+        let (ended, before) = (self.candidates.get(place).is_some_and(|seen| seen.finished), out.len());
         let mut logprobs = candidate.logprobs_result.map_or_else(Vec::new, Logprobs::read);
         for part in candidate.content.map_or_else(Vec::new, |content| content.parts) {
             let text = part.text.filter(|text| !text.is_empty());
@@ -212,6 +225,7 @@ impl GeminiReader {
                     out.push_back(Event::Delta { index, delta: Delta::Reasoning(thought) });
                 }
                 (Some(text), None) => {
+                    self.spoke = true;
                     let logprobs = std::mem::take(&mut logprobs);
                     out.push_back(Event::Delta { index, delta: Delta::Text { text, logprobs } });
                 }
@@ -224,6 +238,9 @@ impl GeminiReader {
             let delta = Delta::Text { text: String::new(), logprobs };
             out.push_back(Event::Delta { index, delta });
         }
+        if ended && out.len() > before {
+            return Err(self.by.broken("more of an answer after its end"));
+        }
         match candidate.finish_reason.as_deref() {
             None | Some("" | "FINISH_REASON_UNSPECIFIED") => {}
             Some(word) => {
@@ -235,11 +252,15 @@ impl GeminiReader {
     }
 
     /// Where a candidate stands among those that have begun.
-    fn place(&mut self, index: u32) -> usize {
-        self.candidates.iter().position(|seen| seen.index == index).unwrap_or_else(|| {
-            self.candidates.push(Seen { index, calls: 0, finished: false });
-            self.candidates.len() - 1
-        })
+    fn place(&mut self, index: u32) -> Result<usize, BackendError> {
+        if let Some(place) = self.candidates.iter().position(|seen| seen.index == index) {
+            return Ok(place);
+        }
+        if self.candidates.len() == MAX_BEGUN {
+            return Err(self.by.broken(format_args!("more than {MAX_BEGUN} candidates")));
+        }
+        self.candidates.push(Seen { index, calls: 0, finished: false });
+        Ok(self.candidates.len() - 1)
     }
 
     /// A call comes whole.
@@ -254,6 +275,7 @@ impl GeminiReader {
         let Some(seen) = self.candidates.get_mut(place) else { return };
         let number = seen.calls;
         seen.calls += 1;
+        self.spoke = true;
         let named = call.id.filter(|id| !id.is_empty());
         let id = named.unwrap_or_else(|| format!("call_{:016x}_{index}_{number}", self.call_ids));
         if let Some(signature) = signature.filter(|signature| !signature.is_empty()) {
@@ -314,11 +336,15 @@ impl Reader for GeminiReader {
 
     fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
         self.chunk(body, out)?;
-        if self.is_complete() { Ok(()) } else { Err(self.by.unreadable()) }
+        if self.is_complete() { Ok(()) } else { Err(self.by.broken("an answer without an end")) }
     }
 
     fn is_complete(&self) -> bool {
         !self.candidates.is_empty() && self.candidates.iter().all(|seen| seen.finished)
+    }
+
+    fn has_all(&self) -> bool {
+        self.is_complete() && self.candidates.len() >= self.asked
     }
 }
 
@@ -326,11 +352,12 @@ impl Reader for GeminiReader {
 pub(super) fn count(body: &[u8], by: &Refuser) -> Result<u32, BackendError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Count {
-        total_tokens: u32,
+    struct Counted {
+        #[serde(default)]
+        total_tokens: Count,
     }
-    let count: Count = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
-    Ok(count.total_tokens)
+    let counted: Counted = serde_json::from_slice(body).map_err(|_| by.unreadable(body))?;
+    counted.total_tokens.0.ok_or_else(|| by.broken("no count of tokens"))
 }
 
 /// The names in the list of models, without the collection they are in.
@@ -344,7 +371,7 @@ pub(super) fn models(body: &[u8], by: &Refuser) -> Result<Vec<String>, BackendEr
     struct Model {
         name: String,
     }
-    let models: Models = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
+    let models: Models = serde_json::from_slice(body).map_err(|_| by.unreadable(body))?;
     let name = |model: Model| model.name.strip_prefix("models/").unwrap_or(&model.name).to_owned();
     Ok(models.models.into_iter().map(name).collect())
 }

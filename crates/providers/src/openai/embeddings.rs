@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::request::Prompt;
 use super::response::WireUsage;
-use crate::json::encode;
+use crate::json::{encode, if_right};
 use crate::protocol::refuse;
 use crate::refusal::Refuser;
-use crate::vectors::normalised;
+use crate::vectors::Asked;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -24,7 +24,7 @@ struct Body<'a> {
 #[derive(Deserialize)]
 struct Answer {
     data: Vec<Vector>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_right")]
     usage: Option<WireUsage>,
 }
 
@@ -44,14 +44,17 @@ pub(super) fn body(task: &Embedding, target: &Target) -> Result<Vec<u8>, Backend
     encode(&Body { model: &target.model, input, encoding_format: "float", dimensions: task.dimensions })
 }
 
-/// One vector of length 1 for each input, in the order of the inputs.
-pub(super) fn read(body: &[u8], inputs: usize, by: &Refuser) -> Result<Embeddings, BackendError> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|_| by.unreadable())?;
-    let mut vectors: Vec<Option<Vec<f32>>> = vec![None; inputs];
+/// One vector of length 1 for each input, in the order of the inputs. Without a report of tokens the counts are 0, which
+/// no text has.
+pub(super) fn read(body: &[u8], asked: Asked, by: &Refuser) -> Result<Embeddings, BackendError> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| by.unreadable(body))?;
+    let mut vectors: Vec<Option<Vec<f32>>> = vec![None; asked.inputs];
     for (place, vector) in answer.data.into_iter().enumerate() {
-        let slot = vectors.get_mut(vector.index.unwrap_or(place)).ok_or_else(|| by.unreadable())?;
-        *slot = Some(normalised(vector.embedding));
+        let slot = vectors.get_mut(vector.index.unwrap_or(place)).filter(|slot| slot.is_none());
+        *slot.ok_or_else(|| by.broken("a vector that belongs to no input"))? = Some(vector.embedding);
     }
     let vectors: Option<Vec<Vec<f32>>> = vectors.into_iter().collect();
-    Ok((vectors.ok_or_else(|| by.unreadable())?, answer.usage.map(Usage::from).unwrap_or_default()))
+    let vectors = vectors.ok_or_else(|| by.broken("fewer vectors than inputs"))?;
+    let prompt_tokens = answer.usage.and_then(|usage| usage.prompt()).unwrap_or(0);
+    Ok((asked.check(vectors, by)?, Usage { prompt_tokens, ..Usage::default() }))
 }

@@ -22,6 +22,7 @@ use crate::protocol::{KeyNotSendable, Prepared, Protocol, Question, is, refuse, 
 use crate::refusal::Refuser;
 use crate::secret::Secret;
 use crate::splice;
+use crate::vectors::Asked;
 use request::Style;
 use response::OpenAiReader;
 use responses::ResponsesReader;
@@ -46,6 +47,16 @@ impl OpenAi {
     pub(crate) fn new(by: Arc<Refuser>, abilities: Abilities) -> Self {
         Self { by, abilities }
     }
+}
+
+/// How many answers the task asks for.
+fn answers(task: &Task) -> usize {
+    let prompts = match task {
+        Task::Completion(completion) => completion.prompts.len(),
+        Task::Chat(_) | Task::Embedding(_) => 1,
+    };
+    let each = task.sampling().map_or(1, |sampling| sampling.n.max(1));
+    prompts.max(1).saturating_mul(each as usize)
 }
 
 impl Protocol for OpenAi {
@@ -82,7 +93,7 @@ impl Protocol for OpenAi {
             Task::Completion(task) => (request::completion(task, target, request.stream)?.into(), false),
             Task::Embedding(_) => return Err(refuse(target, "input")),
         };
-        let reader = Box::new(OpenAiReader::new(self.by.clone(), usage_added));
+        let reader = Box::new(OpenAiReader::new(self.by.clone(), usage_added, answers(&request.task)));
         Ok(Prepared { path: Cow::Borrowed(path), body, reader, wire })
     }
 
@@ -94,9 +105,9 @@ impl Protocol for OpenAi {
     fn embed(&self, call: &Call) -> Result<Question<Embeddings>, BackendError> {
         let target = self.by.target();
         let Task::Embedding(task) = &call.request.task else { return Err(refuse(target, "messages")) };
-        let (inputs, by) = (task.inputs.len(), self.by.clone());
+        let (asked, by) = (Asked::of(task), self.by.clone());
         let body = embeddings::body(task, target)?;
-        Ok(Question::post("/embeddings", body, move |body| embeddings::read(body, inputs, &by)))
+        Ok(Question::post("/embeddings", body, move |body| embeddings::read(body, asked, &by)))
     }
 
     fn models(&self) -> Question<Vec<String>> {

@@ -8,7 +8,8 @@ use inshore_domain::{BackendError, Delta, Event, FinishReason};
 use serde::Deserialize;
 
 use super::response::{WireUsage, finish_reason};
-use crate::answer::{Reader, Verdict};
+use crate::answer::{MAX_BEGUN, Reader, Verdict};
+use crate::json::if_right;
 use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call. Everything is answer 0: the API gives only one.
@@ -16,6 +17,8 @@ pub(crate) struct ResponsesReader {
     by: Arc<Refuser>,
     started: bool,
     complete: bool,
+    /// The number of the event read last, where the endpoint numbers them.
+    number: Option<u64>,
     /// Output index of each tool call that has begun.
     calls: Vec<u32>,
 }
@@ -32,6 +35,8 @@ struct StreamEvent {
     output_index: u32,
     #[serde(default)]
     item: Option<Item>,
+    #[serde(default)]
+    sequence_number: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +47,7 @@ struct Response {
     status: Option<String>,
     #[serde(default)]
     output: Vec<Item>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "if_right")]
     usage: Option<WireUsage>,
     #[serde(default)]
     incomplete_details: Option<Incomplete>,
@@ -80,7 +85,7 @@ struct Content {
 
 impl ResponsesReader {
     pub(crate) fn new(by: Arc<Refuser>) -> Self {
-        Self { by, started: false, complete: false, calls: Vec::new() }
+        Self { by, started: false, complete: false, number: None, calls: Vec::new() }
     }
 
     fn start(&mut self, model: Option<String>, out: &mut VecDeque<Event>) {
@@ -90,13 +95,22 @@ impl ResponsesReader {
         }
     }
 
-    fn begin_call(&mut self, output_index: u32, item: Item, out: &mut VecDeque<Event>) {
+    fn begin_call(
+        &mut self,
+        output_index: u32,
+        item: Item,
+        out: &mut VecDeque<Event>,
+    ) -> Result<(), BackendError> {
+        if self.calls.len() == MAX_BEGUN {
+            return Err(self.by.broken(format_args!("more than {MAX_BEGUN} calls of tools")));
+        }
         let call = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         self.calls.push(output_index);
         push(out, Delta::ToolCall { call, id: item.call_id, name: item.name });
         if !item.arguments.is_empty() {
             push(out, Delta::ToolArguments { call, fragment: item.arguments });
         }
+        Ok(())
     }
 
     fn finish(&mut self, response: Response, out: &mut VecDeque<Event>) -> Result<(), BackendError> {
@@ -111,7 +125,7 @@ impl ResponsesReader {
         };
         self.complete = true;
         out.push_back(Event::Finished { index: 0, reason });
-        out.extend(response.usage.map(|usage| Event::Usage(usage.into())));
+        out.extend(response.usage.and_then(WireUsage::usage).map(Event::Usage));
         Ok(())
     }
 }
@@ -122,7 +136,11 @@ fn push(out: &mut VecDeque<Event>, delta: Delta) {
 
 impl Reader for ResponsesReader {
     fn event(&mut self, data: &[u8], out: &mut VecDeque<Event>) -> Result<Verdict, BackendError> {
-        let event: StreamEvent = serde_json::from_slice(data).map_err(|_| self.by.unreadable())?;
+        let event: StreamEvent = serde_json::from_slice(data).map_err(|_| self.by.unreadable(data))?;
+        if event.sequence_number.is_some_and(|number| self.number.is_some_and(|last| number <= last)) {
+            return Err(self.by.broken("an event twice, or out of turn"));
+        }
+        self.number = event.sequence_number.or(self.number);
         let text = |delta: Option<serde_json::Value>| match delta {
             Some(serde_json::Value::String(text)) => text,
             _ => String::new(),
@@ -136,7 +154,7 @@ impl Reader for ResponsesReader {
                 return Err(self.by.in_stream(&said));
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
-                let response = event.response.ok_or_else(|| self.by.unreadable())?;
+                let response = event.response.ok_or_else(|| self.by.broken("the end of no answer"))?;
                 self.start(response.model.clone(), out);
                 self.finish(response, out)?;
                 return Ok(Verdict::Last);
@@ -153,7 +171,7 @@ impl Reader for ResponsesReader {
             }
             "response.output_item.added" => {
                 if let Some(item) = event.item.filter(|item| item.kind == "function_call") {
-                    self.begin_call(event.output_index, item, out);
+                    self.begin_call(event.output_index, item, out)?;
                 }
             }
             "response.function_call_arguments.delta" => {
@@ -168,11 +186,14 @@ impl Reader for ResponsesReader {
     }
 
     fn whole(&mut self, body: &[u8], out: &mut VecDeque<Event>) -> Result<(), BackendError> {
-        let mut response: Response = serde_json::from_slice(body).map_err(|_| self.by.unreadable())?;
+        let mut response: Response = serde_json::from_slice(body).map_err(|_| self.by.unreadable(body))?;
+        if !matches!(response.status.as_deref(), Some("completed" | "incomplete" | "failed" | "cancelled")) {
+            return Err(self.by.broken("an answer without an end"));
+        }
         self.start(response.model.take(), out);
         for (index, item) in (0u32..).zip(std::mem::take(&mut response.output)) {
             if item.kind == "function_call" {
-                self.begin_call(index, item, out);
+                self.begin_call(index, item, out)?;
                 continue;
             }
             for content in item.content.into_iter().flatten() {
@@ -192,6 +213,10 @@ impl Reader for ResponsesReader {
     }
 
     fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    fn has_all(&self) -> bool {
         self.complete
     }
 }

@@ -9,6 +9,7 @@ mod anthropic;
 mod convert;
 mod download;
 mod faults;
+mod foreign;
 mod gate;
 mod gemini;
 mod openai;

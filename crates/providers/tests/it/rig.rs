@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use inshore_domain::request::{Dialect, Hints, Original, Principal, Task};
+use inshore_domain::request::{
+    Chat, Completion, Dialect, Hints, Message, Original, Principal, PromptText, Role, Task,
+};
 use inshore_domain::{
     Backend, BackendError, Call, Capabilities, Capability, Clock, Delta, EgressLog, Event, FinishReason,
     Request, RequestId, Target, TargetId, Tier, Timestamp, TraceId, Usage,
 };
 use inshore_providers::{Gate, GateOptions, Provider, ProviderKind, ProviderTarget, Secret, Timeouts};
+use inshore_sim::script::Script;
 use inshore_sim::{Turn, anthropic, gemini, openai};
 
 pub(crate) const OPENAI_KEY: &str = "sk-sim";
@@ -118,6 +121,88 @@ pub(crate) async fn gemini_with(model: &str, turn: Turn) -> (gemini::Server, Pro
     let server = gemini::Server::start(gemini::Options::default(), turn).await.unwrap();
     let options = options(ProviderKind::Gemini, &server.base_url(), target(model, &[]));
     (server, provider(options))
+}
+
+/// Everything that is spoken: a provider, a backend for it, and a small request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    Chat,
+    Completions,
+    Responses,
+    Messages,
+    Gemini,
+}
+
+impl Spoken {
+    pub(crate) const ALL: [Spoken; 5] =
+        [Self::Chat, Self::Completions, Self::Responses, Self::Messages, Self::Gemini];
+
+    pub(crate) async fn start(
+        self,
+        turn: Turn,
+        change: impl FnOnce(&mut ProviderTarget),
+    ) -> (AnySim, Provider) {
+        match self {
+            Self::Messages => {
+                let (server, provider) = anthropic_with(turn, change).await;
+                (AnySim::Anthropic(server), provider)
+            }
+            Self::Gemini => {
+                let server = gemini::Server::start(gemini::Options::default(), turn).await.unwrap();
+                let target = target("gemini-2.5-sim", &[]);
+                let mut options = options(ProviderKind::Gemini, &server.base_url(), target);
+                change(&mut options);
+                (AnySim::Gemini(server), provider(options))
+            }
+            Self::Chat | Self::Completions | Self::Responses => {
+                let (server, provider) = openai_with(openai::Options::default(), turn, |options| {
+                    options.responses_api = true;
+                    change(options);
+                })
+                .await;
+                (AnySim::OpenAi(server), provider)
+            }
+        }
+    }
+
+    pub(crate) fn ask(self, stream: bool) -> Request {
+        let chat = Task::Chat(Chat { messages: vec![Message::text(Role::User, "hi")], ..Chat::default() });
+        let prompts = vec![PromptText::Text("hi".into())];
+        let body = |rest: &str| format!(r#"{{"model":"auto","stream":{stream},{rest}}}"#);
+        let said = r#""messages":[{"role":"user","content":"hi"}]"#;
+        match self {
+            Self::Chat => request(chat, stream, Some((Dialect::OpenAiChat, &body(said)))),
+            Self::Completions => {
+                let task = Task::Completion(Completion { prompts, ..Completion::default() });
+                request(task, stream, Some((Dialect::OpenAiCompletions, &body(r#""prompt":"hi""#))))
+            }
+            Self::Responses => {
+                request(chat, stream, Some((Dialect::OpenAiResponses, &body(r#""input":"hi""#))))
+            }
+            Self::Messages => {
+                let body = body(&format!(r#"{said},"max_tokens":99"#));
+                request(chat, stream, Some((Dialect::AnthropicMessages, &body)))
+            }
+            Self::Gemini => request(chat, stream, None),
+        }
+    }
+}
+
+/// One of the scripted providers.
+pub(crate) enum AnySim {
+    OpenAi(openai::Server),
+    Anthropic(anthropic::Server),
+    Gemini(gemini::Server),
+}
+
+impl AnySim {
+    pub(crate) fn script(&self) -> &Script {
+        match self {
+            Self::OpenAi(server) => server.script(),
+            Self::Anthropic(server) => server.script(),
+            Self::Gemini(server) => server.script(),
+        }
+    }
 }
 
 pub(crate) fn request(task: Task, stream: bool, original: Option<(Dialect, &str)>) -> Request {
