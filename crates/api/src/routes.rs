@@ -27,6 +27,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/inshore/v1/decide", post(native::decide))
         .route("/inshore/v1/spend", get(native::spend))
         .route("/inshore/v1/spend/what-if", get(native::what_if))
+        .route("/inshore/v1/spend/doubts", get(native::doubts))
+        .route("/inshore/v1/spend/reconcile", post(native::reconcile))
         .route("/inshore/v1/shutdown", post(native::shutdown))
         .route("/inshore/v1/models/refresh", post(native::refresh_models))
         .fallback(unknown)

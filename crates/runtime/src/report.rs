@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inshore_domain::{Money, Price, Target, TargetId, Tier, Timestamp, Usage, Window};
+use inshore_domain::{Currency, Money, Price, Target, TargetId, Tier, Timestamp, Usage, Window};
 use inshore_policy::{caps, cost};
 use inshore_store::{SpendBy, SpendKey, SpendQuery, SpendRow, StoreError, TokenSums};
 
@@ -34,6 +34,11 @@ pub struct WhatIf {
 }
 
 impl Runtime {
+    /// The currency of all caps and prices.
+    pub fn currency(&self) -> Currency {
+        self.shared.spending.load().currency
+    }
+
     /// What was spent.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::fault::{Fault, json};
 use crate::gate::Caller;
 use crate::openai::settled;
 
-pub(crate) use spend::{spend, what_if};
+pub(crate) use spend::{doubts, reconcile, spend, what_if};
 
 /// Receipts in one listing: more is what `inshore receipt` would never show, and what one answer should not hold.
 const RECEIPTS: u32 = 1_000;

@@ -1,17 +1,20 @@
 //! `GET /inshore/v1/spend`: what was spent, as JSON. Amounts are integers in millionths of the currency.
 
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use inshore_domain::{Money, TargetId, Timestamp};
+use http::HeaderMap;
+use inshore_domain::{Amounts, Closing, Money, ReservationId, TargetId, Timestamp};
 use inshore_runtime::SpendReport;
-use inshore_store::{SpendBy, SpendKey, SpendQuery, SpendRow};
+use inshore_store::{CloseError, Dispute, SpendBy, SpendKey, SpendQuery, SpendRow};
 use serde::Serialize;
 
 use super::receipt::Cost;
 use super::store_failed;
 use crate::admit::Shared;
 use crate::answer::plain;
+use crate::body;
 use crate::fault::{Fault, json};
 use crate::gate::{App, Caller};
 use crate::openai::settled;
@@ -144,6 +147,83 @@ pub(crate) async fn what_if(
         })))
     };
     settled(&caller, found.await)
+}
+
+/// Most calls in doubt in one answer, as many as there can be.
+const DOUBTS: usize = 16_384;
+
+#[derive(Serialize)]
+struct WireDoubts<'a> {
+    currency: &'a str,
+    doubts: Vec<WireDoubt>,
+}
+
+#[derive(Serialize)]
+struct WireDoubt {
+    reservation: String,
+    receipt: String,
+    target: String,
+    since_unix_ms: u64,
+    at_most_micros: u64,
+    tokens: u64,
+}
+
+/// `GET /inshore/v1/spend/doubts`, oldest first.
+pub(crate) async fn doubts(State(app): Shared, Extension(caller): Extension<Caller>) -> Response {
+    let found = async {
+        let doubts = app.parts.store.in_doubt(DOUBTS).await.map_err(|error| store_failed(&error))?;
+        let doubts = doubts.into_iter().map(|doubt| WireDoubt {
+            reservation: doubt.id.to_string(),
+            receipt: doubt.receipt.to_string(),
+            target: doubt.target.0,
+            since_unix_ms: doubt.since.unix_millis(),
+            at_most_micros: doubt.amounts.money,
+            tokens: doubt.amounts.tokens,
+        });
+        let currency = app.parts.runtime.currency();
+        Ok(plain(json(&WireDoubts { currency: currency.code(), doubts: doubts.collect() })))
+    };
+    settled(&caller, found.await)
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconcile {
+    reservation: String,
+    /// What it did cost.
+    micros: u64,
+    #[serde(default)]
+    tokens: u64,
+}
+
+/// `POST /inshore/v1/spend/reconcile`: what a call in doubt did cost, as the provider's own records say.
+pub(crate) async fn reconcile(
+    State(app): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let done = async {
+        let received = body::read(&app, &headers, body).await?;
+        let wire: Reconcile = crate::json::parse(&received.bytes)?;
+        let id: ReservationId =
+            wire.reservation.parse().map_err(|error| Fault::value("reservation", format!("{error}")))?;
+        let calls = u64::from(wire.micros > 0);
+        let used = Amounts { money: wire.micros, tokens: wire.tokens, calls, bytes_out: 0 };
+        let closing = if wire.micros == 0 { Closing::Released } else { Closing::Settled(used) };
+        let closed = app.parts.store.close_reservation(id, closing, app.parts.clock.now()).await;
+        let settlement = closed.map_err(|error| match error {
+            CloseError::Store(error) => store_failed(&error),
+            error => Fault::not_found("reservation_not_found", error.to_string())
+                .hint("`inshore spend doubts` lists those that are in doubt"),
+        })?;
+        if let Some(Dispute::Beyond { reserved, .. }) = settlement.disputes.first() {
+            let message = format!("only {reserved} were set aside for it, and so many are charged now");
+            return Err(Fault::value("micros", message));
+        }
+        Ok(plain(b"{\"status\":\"reconciled\"}".to_vec()))
+    };
+    settled(&caller, done.await)
 }
 
 fn asked(app: &App, query: &str) -> Result<Asked, Fault> {

@@ -1,7 +1,8 @@
 //! `inshore spend`
 
+use inshore_domain::{Currency, Money, ReservationId};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Context, block_on};
 use crate::client::{Cost, Daemon, find_or_start};
@@ -15,7 +16,8 @@ use crate::failure::{Exit, Failure, Outcome};
   inshore spend
   inshore spend --by target --days 7
   inshore spend --by day --csv > spend.csv
-  inshore spend what-if --without openai/gpt-5-mini"
+  inshore spend what-if --without openai/gpt-5-mini
+  inshore spend doubts"
 )]
 pub(crate) struct Args {
     /// What to divide by
@@ -42,6 +44,37 @@ enum Command {
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3660))]
         days: u32,
     },
+    /// List calls of which nobody knows what they cost; they keep room in the caps
+    Doubts,
+    /// Say what a call in doubt did cost, as the provider's own records tell
+    Reconcile {
+        /// The reservation, as `inshore spend doubts` lists it
+        reservation: ReservationId,
+        /// What it cost, such as 0.0125; 0 when it was never carried out
+        #[arg(long, value_name = "AMOUNT", value_parser = amount)]
+        cost: u64,
+    },
+}
+
+/// Reads an amount of money into millionths.
+fn amount(text: &str) -> Result<u64, String> {
+    crate::config::micros(text)
+        .ok_or_else(|| "expected an amount such as 0.0125, with six decimals at most".to_owned())
+}
+
+#[derive(Debug, Deserialize)]
+struct Doubts {
+    currency: String,
+    doubts: Vec<Doubt>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Doubt {
+    reservation: String,
+    target: String,
+    since_unix_ms: i64,
+    at_most_micros: i64,
+    receipt: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +115,15 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
         let daemon = find_or_start(&context.starter()).await?;
         match &args.command {
             Some(Command::WhatIf { without, days }) => what_if(context, &daemon, without, *days).await,
+            Some(Command::Doubts) => doubts(context, &daemon).await,
+            Some(Command::Reconcile { reservation, cost }) => {
+                let body = json!({"reservation": reservation.to_string(), "micros": cost});
+                let done = daemon.post("/inshore/v1/spend/reconcile", &body).await?;
+                if context.output.json {
+                    return Ok(context.output.json(&done)?);
+                }
+                Ok(context.output.line(&format!("{reservation} is reconciled"))?)
+            }
             None => report(context, &daemon, args).await,
         }
     })
@@ -167,6 +209,30 @@ fn csv(context: &Context, by: &str, report: &Report) -> Outcome {
         ));
     }
     Ok(context.output.piece(&text)?)
+}
+
+async fn doubts(context: &Context, daemon: &Daemon) -> Outcome {
+    let value = daemon.get("/inshore/v1/spend/doubts").await?;
+    if context.output.json {
+        return Ok(context.output.json(&value)?);
+    }
+    let found: Doubts = serde_json::from_value(value).map_err(anyhow::Error::from)?;
+    if found.doubts.is_empty() {
+        return Ok(context.output.line("No call is in doubt.")?);
+    }
+    let currency = Currency::new(&found.currency).unwrap_or(Currency::USD);
+    let since = |millis| {
+        jiff::Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |at| at.to_string())
+    };
+    let rows: Vec<Vec<String>> = found
+        .doubts
+        .into_iter()
+        .map(|doubt| {
+            let at_most = Money { micros: doubt.at_most_micros, currency }.to_string();
+            vec![doubt.reservation, doubt.target, since(doubt.since_unix_ms), at_most, doubt.receipt]
+        })
+        .collect();
+    Ok(context.output.table(&["RESERVATION", "TARGET", "SINCE", "AT MOST", "RECEIPT"], &rows)?)
 }
 
 async fn what_if(context: &Context, daemon: &Daemon, without: &str, days: u32) -> Outcome {

@@ -40,6 +40,7 @@ use inshore_runtime::CacheSettings;
 use crate::environment::Environment;
 use crate::paths::Paths;
 use reader::Reader;
+pub(crate) use values::micros;
 
 /// The sample that documents every key, as it is shipped.
 pub(crate) const SAMPLE: &str = include_str!("../../../../config/inshore.sample.toml");

@@ -43,7 +43,7 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
 }
 
 /// Reads an amount of money such as `0.25` into millionths, exactly.
-pub(super) fn micros(text: &str) -> Option<u64> {
+pub(crate) fn micros(text: &str) -> Option<u64> {
     let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if part.len() > 6 || whole.is_empty() || !digits(whole) || !digits(part) {

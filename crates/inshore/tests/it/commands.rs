@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::home::{Home, INSHORE};
 
 /// Every command, as a path of words.
-const COMMANDS: [&[&str]; 37] = [
+const COMMANDS: [&[&str]; 39] = [
     &[],
     &["serve"],
     &["chat"],
@@ -33,6 +33,8 @@ const COMMANDS: [&[&str]; 37] = [
     &["policy", "explain"],
     &["spend"],
     &["spend", "what-if"],
+    &["spend", "doubts"],
+    &["spend", "reconcile"],
     &["token"],
     &["token", "create"],
     &["token", "list"],

@@ -1,17 +1,21 @@
 //! Policies and caps, as people write and meet them.
 
-use inshore_sim::Turn;
 use inshore_sim::openai::{Options, Server};
+use inshore_sim::{Fault, Turn};
 
 use crate::home::Home;
 
 const TARGET: &str = "tier = \"cloud\"\nmodel = \"m\"\npermit = true\nkey = { env = \"SIM_KEY\" }\n\
                       price = { currency = \"USD\", input = \"1.00\", output = \"4.00\" }\n";
 
-async fn provider() -> Server {
+async fn provider_of(turn: Turn) -> Server {
     let options =
         Options { models: vec!["m".to_owned()], key: Some("sk-test".to_owned()), ..Options::default() };
-    Server::start(options, Turn::text("Hello from the cloud")).await.unwrap()
+    Server::start(options, turn).await.unwrap()
+}
+
+async fn provider() -> Server {
+    provider_of(Turn::text("Hello from the cloud")).await
 }
 
 /// Runs a command in a home whose daemon knows the provider's key.
@@ -59,6 +63,35 @@ async fn a_cap_holds_and_the_spending_is_told() {
     .await
     .unwrap();
     assert_eq!(server.stats().carried_out, 2, "what does not fit is not sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_answer_is_lost_is_in_doubt_until_somebody_says_what_it_cost() {
+    let server = provider_of(Turn::text("never heard").with_fault(Fault::ResponseLost)).await;
+    let base_url = server.base_url();
+    tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        home.config(&format!("[[targets]]\nid = \"cloud/m\"\nbase_url = \"{base_url}\"\n{TARGET}"));
+        assert!(!ask(&home, "cloud").0);
+        let receipt = home.last_receipt();
+        assert_eq!(receipt["cost"]["micros"], 0);
+        assert!(receipt["in_doubt"]["micros"].as_u64().unwrap() > 0);
+        let doubts = home.run(["spend", "doubts", "--json"]).good().json();
+        let reservation = doubts["doubts"][0]["reservation"].as_str().unwrap().to_owned();
+        assert_eq!(doubts["doubts"][0]["receipt"], receipt["id"]);
+        home.run(["spend", "reconcile", &reservation, "--cost", "0.000018"]).good();
+        assert!(home.run(["spend", "doubts"]).good().out.contains("No call is in doubt"));
+        let spent = home.run(["spend", "--by", "target", "--json"]).good().json();
+        let settled: u64 =
+            spent["rows"].as_array().unwrap().iter().map(|row| row["cost"]["micros"].as_u64().unwrap()).sum();
+        assert_eq!(settled, 18);
+        let again = home.run(["spend", "reconcile", &reservation, "--cost", "0"]);
+        assert_eq!(again.code, Some(1));
+        assert!(again.err.contains("inshore spend doubts"), "{}", again.err);
+    })
+    .await
+    .unwrap();
+    assert_eq!(server.stats().carried_out, 1, "what may have been paid is not sent again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
