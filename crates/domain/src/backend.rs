@@ -69,27 +69,28 @@ pub struct BackendError {
     pub retry_after: Option<Duration>,
     /// What to do next, where there is something to do.
     pub hint: Option<String>,
-    /// Whether the failed call can have cost something.
+    /// Whether the call can have cost something.
     pub billed: Billed,
 }
 
-/// Whether a failed call can have cost something.
+/// Whether a call that failed can have cost something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Billed {
-    /// It was refused before any work, or never arrived.
+    /// It cannot: it was refused before any work, or never reached the target.
     No,
-    /// Work may have been done, or was: nobody knows what it cost.
+    /// Nobody knows: the target may have worked on it.
     Maybe,
 }
 
 impl BackendError {
-    /// An error without hint or delay; whether it can have cost something is what its kind usually means.
+    /// An error without hint or delay. Whether it can have cost something follows from its kind
+    /// ([`BackendErrorKind::billed`]); who knows better says so with [`Self::with_billed`].
     pub fn new(kind: BackendErrorKind, message: impl Into<String>) -> Self {
-        let billed = kind.usually_billed();
+        let billed = kind.billed();
         Self { kind, message: message.into(), retry_after: None, hint: None, billed }
     }
 
-    /// The same, where it is known whether the call can have cost something.
+    /// The same, knowing whether it can have cost something.
     #[must_use]
     pub fn with_billed(mut self, billed: Billed) -> Self {
         self.billed = billed;
@@ -162,10 +163,10 @@ impl BackendErrorKind {
         )
     }
 
-    /// Refusals cost nothing; whatever happens after a request was sent may have.
-    fn usually_billed(&self) -> Billed {
+    /// Whether a call that failed so can have cost something, when nothing more is known of it: refusals cost nothing, and
+    /// whatever breaks in between may have.
+    pub fn billed(&self) -> Billed {
         match self {
-            Self::Unreachable | Self::Timeout | Self::Failed | Self::Protocol => Billed::Maybe,
             Self::InvalidRequest { .. }
             | Self::ContextExceeded { .. }
             | Self::Unsupported
@@ -175,6 +176,7 @@ impl BackendErrorKind {
             | Self::Overloaded
             | Self::RateLimited
             | Self::ShuttingDown => Billed::No,
+            Self::Unreachable | Self::Timeout | Self::Failed | Self::Protocol => Billed::Maybe,
         }
     }
 

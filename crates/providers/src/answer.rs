@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::future::poll_fn;
 use http::HeaderMap;
-use inshore_domain::{BackendError, BackendErrorKind, Event};
+use inshore_domain::{BackendError, BackendErrorKind, Billed, Event};
 use tokio::time::Instant;
 
 use crate::gate::Exchange;
@@ -221,6 +221,9 @@ impl Answer {
         // After the end of the last answer a broken stream is nobody's loss; one that goes on with nonsense is not trusted.
         if self.reader.has_all() && error.kind != BackendErrorKind::Protocol {
             return;
+        }
+        if self.started {
+            error.billed = Billed::Maybe;
         }
         if self.spoke {
             error.message.push_str("; the answer is incomplete");

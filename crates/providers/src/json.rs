@@ -3,14 +3,16 @@
 use std::fmt;
 
 use inshore_domain::request::{Json, ToolCall};
-use inshore_domain::{BackendError, BackendErrorKind};
+use inshore_domain::{BackendError, BackendErrorKind, Billed};
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub(crate) fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, BackendError> {
-    serde_json::to_vec(body)
-        .map_err(|_| BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON"))
+    serde_json::to_vec(body).map_err(|_| {
+        BackendError::new(BackendErrorKind::Failed, "the request cannot be written as JSON")
+            .with_billed(Billed::No)
+    })
 }
 
 /// JSON as it is. An error names the field it came in.

@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, response};
 use inshore_domain::{
-    Backend, BackendError, BackendErrorKind, BoxFuture, Call, Clock, EgressLog, Embedder, Embeddings, Event,
-    EventStream, Target, Tier,
+    Backend, BackendError, BackendErrorKind, Billed, BoxFuture, Call, Clock, EgressLog, Embedder, Embeddings,
+    Event, EventStream, Target, Tier,
 };
 use url::Url;
 
@@ -155,7 +155,10 @@ impl Provider {
         body: Pieces,
         call: Option<&Call>,
     ) -> Result<Request<Pieces>, BackendError> {
-        let broken = || BackendError::new(BackendErrorKind::Failed, "the request cannot be written as HTTP");
+        let broken = || {
+            BackendError::new(BackendErrorKind::Failed, "the request cannot be written as HTTP")
+                .with_billed(Billed::No)
+        };
         let mut uri = String::with_capacity(self.path.len() + path.len());
         uri.push_str(&self.path);
         uri.push_str(path);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode};
-use inshore_domain::{BackendError, BackendErrorKind, Clock, Target, TargetId};
+use inshore_domain::{BackendError, BackendErrorKind, Billed, Clock, Target, TargetId};
 use serde_json::Value;
 
 use crate::received::description;
@@ -69,6 +69,7 @@ impl Refuser {
                 status.as_u16()
             );
             return BackendError::new(BackendErrorKind::Protocol, message)
+                .with_billed(Billed::No)
                 .with_hint("set the base URL to the address that the provider redirects to");
         }
         let said = Said::in_body(body);
@@ -117,6 +118,10 @@ impl Refuser {
         };
         let mut error = BackendError::new(kind, message);
         error.retry_after = said.retry_after;
+        // A status below 500 refuses before any work, also where it says that time ran out.
+        if (400..500).contains(&status) {
+            error.billed = Billed::No;
+        }
         match self.words(said) {
             // What a provider says of a key tends to quote part of it.
             _ if error.kind == BackendErrorKind::Unauthorised => {
@@ -398,6 +403,16 @@ mod tests {
             ),
             BackendErrorKind::InvalidRequest { field: Some("messages[0].role".into()) }
         );
+    }
+
+    #[test]
+    fn refusals_before_work_cost_nothing() {
+        for status in [302, 400, 401, 403, 404, 408, 413, 422, 429, 501, 503, 529] {
+            assert_eq!(check(status, &[], "").billed, Billed::No, "{status}");
+        }
+        for status in [204, 500, 502, 504, 520] {
+            assert_eq!(check(status, &[], "").billed, Billed::Maybe, "{status}");
+        }
     }
 
     #[test]

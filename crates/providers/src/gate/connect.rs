@@ -24,10 +24,10 @@ const MAX_ADDRESSES: usize = 8;
 
 pub(super) async fn connect(gate: &Gate, to: &Destination, limit: Duration) -> Result<Link, GateError> {
     match tokio::time::timeout(limit, connect_unbounded(gate, to)).await {
-        Ok(result) => result.map_err(|error| error.at(to)),
+        Ok(result) => result.map_err(|error| error.with_written(false).at(to)),
         Err(_) => {
             let message = format!("no connection within {} s", limit.as_secs_f32());
-            Err(GateError::new(GateErrorKind::Timeout, message).at(to))
+            Err(GateError::new(GateErrorKind::Timeout, message).with_written(false).at(to))
         }
     }
 }

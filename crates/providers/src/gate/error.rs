@@ -1,6 +1,6 @@
 //! What can go wrong before a provider has said anything.
 
-use inshore_domain::{BackendError, BackendErrorKind};
+use inshore_domain::{BackendError, BackendErrorKind, Billed};
 
 use super::Destination;
 
@@ -12,6 +12,8 @@ pub struct GateError {
     pub kind: GateErrorKind,
     /// A sentence for people; holds no key, path or body.
     pub message: String,
+    /// A byte of the request may have been written: somebody may have read it.
+    pub written: bool,
 }
 
 /// Errors by what can be done about them.
@@ -30,8 +32,17 @@ pub enum GateErrorKind {
 }
 
 impl GateError {
+    /// An error of a call whose request has been written, unless the kind says otherwise.
     pub(crate) fn new(kind: GateErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        let written = !matches!(kind, GateErrorKind::Undeclared | GateErrorKind::Unreachable);
+        Self { kind, message: message.into(), written }
+    }
+
+    /// The same before or after the first byte of the request.
+    #[must_use]
+    pub(crate) fn with_written(mut self, written: bool) -> Self {
+        self.written = written;
+        self
     }
 
     pub(crate) fn undeclared(destination: &Destination) -> Self {
@@ -68,6 +79,7 @@ impl From<GateError> for BackendError {
             GateErrorKind::Timeout => BackendErrorKind::Timeout,
             GateErrorKind::Protocol => BackendErrorKind::Protocol,
         };
-        BackendError::new(kind, error.message)
+        let billed = if error.written { Billed::Maybe } else { Billed::No };
+        BackendError::new(kind, error.message).with_billed(billed)
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Meter {
     log: EgressLog,
     record: usize,
     counters: Option<Arc<Counters>>,
+    /// What the connection had sent before this call.
+    before: u64,
     noted_out: u64,
     noted_in: u64,
 }
@@ -29,7 +31,7 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn open(log: EgressLog, record: EgressRecord) -> Self {
         let record = log.open(record);
-        Self { log, record, counters: None, noted_out: 0, noted_in: 0 }
+        Self { log, record, counters: None, before: 0, noted_out: 0, noted_in: 0 }
     }
 
     /// From now on the bytes of this connection are this call's.
@@ -38,7 +40,14 @@ impl Meter {
         let counters = link.counters().clone();
         self.noted_out = counters.bytes_out.load(Ordering::Relaxed);
         self.noted_in = counters.bytes_in.load(Ordering::Relaxed);
+        self.before = self.noted_out;
         self.counters = Some(counters);
+    }
+
+    /// Whether a byte of the request has been written.
+    pub(super) fn wrote(&self) -> bool {
+        let sent = self.counters.as_ref().map(|counters| counters.bytes_out.load(Ordering::Relaxed));
+        sent.is_some_and(|sent| sent > self.before)
     }
 
     pub(super) fn note(&mut self) {

@@ -223,7 +223,9 @@ impl Gate {
                 }
                 // Not one byte was written: the connection was closed while it lay idle.
                 Err((_, Some(unsent))) if !fresh => request = unsent,
-                Err((error, _)) => return Err(error.at(&route.destination)),
+                Err((error, _)) => {
+                    return Err(error.with_written(meter.wrote()).at(&route.destination));
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use inshore_domain::request::{Chat, Dialect, Message, Role, Task};
-use inshore_domain::{Backend, BackendErrorKind, Event};
+use inshore_domain::{Backend, BackendErrorKind, Billed, Event};
 use inshore_sim::{Fault, Reply, Turn};
 
 use crate::rig::*;
@@ -45,6 +45,59 @@ async fn lost_requests_and_lost_responses_are_errors_and_are_not_repeated() {
         assert_eq!(failure(Fault::CutAfter(40), stream).await, (Unreachable, String::new(), 1));
         let garbage = Fault::Garbage { before_event: 0, bytes: Bytes::from_static(b"data: {nonsense\n\n") };
         assert_eq!(failure(garbage, stream).await, (Protocol, String::new(), 1));
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_cost_something_is_told_from_what_cannot() {
+    // The request was written: whether it was carried out, nobody knows.
+    let faults = [
+        Fault::RequestLost,
+        Fault::ResponseLost,
+        Fault::NeverAnswer,
+        Fault::CutAfter(3),
+        Fault::CutAfter(200),
+        Fault::StallAfter(200),
+    ];
+    let fail = |spoken: Spoken, stream: bool, fault: Fault| async move {
+        let turn = Turn::text("one two three").with_fault(fault.clone());
+        let (_server, provider) = spoken.start(turn, |options| options.timeouts = hasty()).await;
+        let error = match hear(&provider, call(&provider, spoken.ask(stream))).await {
+            Ok(heard) => heard.error.unwrap(),
+            Err(error) => error,
+        };
+        assert_eq!(error.billed, Billed::Maybe, "{spoken:?} {stream} {fault:?}: {error}");
+    };
+    // Together, because some of them wait.
+    let all = Spoken::ALL.into_iter().flat_map(|spoken| [(spoken, false), (spoken, true)]);
+    let each =
+        all.flat_map(|(spoken, stream)| faults.iter().map(move |fault| fail(spoken, stream, fault.clone())));
+    futures_util::future::join_all(each).await;
+    for spoken in Spoken::ALL {
+        for stream in [false, true] {
+            // Refused before any work, and failed inside.
+            let kind = if spoken == Spoken::Gemini { "UNAVAILABLE" } else { "server_error" };
+            for (status, expected) in
+                [(400, Billed::No), (429, Billed::No), (503, Billed::No), (500, Billed::Maybe)]
+            {
+                let (_server, provider) = spoken.start(Turn::refusal(status, kind, "no"), |_| {}).await;
+                let error = hear(&provider, call(&provider, spoken.ask(stream))).await.unwrap_err();
+                assert_eq!(error.billed, expected, "{spoken:?} {status}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_event_costs_nothing_only_before_the_answer_starts() {
+    for (at_event, expected) in [(0, Billed::No), (1, Billed::Maybe), (5, Billed::Maybe)] {
+        let fault = Fault::ErrorEvent { at_event, kind: "overloaded_error".into() };
+        let (_server, provider) = anthropic(Turn::text("one two three").with_fault(fault)).await;
+        let error = match hear(&provider, call(&provider, Spoken::Messages.ask(true))).await {
+            Ok(heard) => heard.error.unwrap(),
+            Err(error) => error,
+        };
+        assert_eq!((error.kind, error.billed), (BackendErrorKind::Overloaded, expected), "{at_event}");
     }
 }
 

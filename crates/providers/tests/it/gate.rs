@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inshore_domain::request::{Chat, Message, Role, Task};
-use inshore_domain::{BackendErrorKind, EgressLog};
+use inshore_domain::{BackendErrorKind, Billed, EgressLog};
 use inshore_providers::gate::GateErrorKind;
 use inshore_providers::{Destination, Gate, GateOptions, Provider, ProviderKind, Timeouts};
 use inshore_sim::{Reply, Turn};
@@ -33,7 +33,7 @@ async fn nothing_is_sent_to_a_destination_that_was_not_declared() {
     let made = call(&provider, chat());
     let egress = made.egress.clone();
     let error = refused(made).await;
-    assert_eq!(error.kind, BackendErrorKind::Unsupported);
+    assert_eq!((error.kind.clone(), error.billed), (BackendErrorKind::Unsupported, Billed::No));
     assert!(error.message.contains("not declared"), "{error}");
     assert!(egress.snapshot().is_empty());
     assert!(provider.warm().await.is_err());
@@ -72,7 +72,8 @@ async fn a_port_where_nobody_listens_is_unreachable() {
     let provider = provider(options(ProviderKind::OpenAiCompatible, &base_url, target("m", &[])));
     let made = call(&provider, chat());
     let egress = made.egress.clone();
-    assert_eq!(hear(&provider, made).await.unwrap_err().kind, BackendErrorKind::Unreachable);
+    let error = hear(&provider, made).await.unwrap_err();
+    assert_eq!((error.kind, error.billed), (BackendErrorKind::Unreachable, Billed::No));
     assert_eq!(egress.snapshot()[0].bytes_out, 0, "the attempt is on record, and that nothing was sent");
 }
 
@@ -134,7 +135,7 @@ async fn tls_is_spoken_and_certificates_are_checked() {
     let made = call(&provider, chat());
     let egress = made.egress.clone();
     let error = hear(&provider, made).await.unwrap_err();
-    assert_eq!(error.kind, BackendErrorKind::Unreachable);
+    assert_eq!((error.kind, error.billed), (BackendErrorKind::Unreachable, Billed::No));
     assert_eq!(egress.snapshot()[0].bytes_out, 0);
 
     let trusting = Arc::new(Gate::new(GateOptions { extra_roots: vec![certificate.into()] }));
@@ -158,6 +159,6 @@ async fn a_connection_that_is_not_made_in_time_is_an_error() {
     gate.declare(destination.clone());
     let timeouts = Timeouts { connect: std::time::Duration::ZERO, ..Timeouts::default() };
     let error = gate.warm(&destination, &timeouts).await.unwrap_err();
-    assert!(matches!(error.kind, GateErrorKind::Timeout | GateErrorKind::Unreachable));
+    assert!(matches!(error.kind, GateErrorKind::Timeout | GateErrorKind::Unreachable) && !error.written);
     assert!(EgressLog::default().snapshot().is_empty());
 }
