@@ -134,6 +134,15 @@ impl Task {
             Task::Embedding(_) => None,
         }
     }
+
+    /// The same, to be changed.
+    pub fn sampling_mut(&mut self) -> Option<&mut Sampling> {
+        match self {
+            Task::Chat(chat) => Some(&mut chat.sampling),
+            Task::Completion(completion) => Some(&mut completion.sampling),
+            Task::Embedding(_) => None,
+        }
+    }
 }
 
 /// A conversation to answer.

@@ -27,9 +27,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inshore_domain::{
     Clock, Decision, DeviceState, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request, Target, TargetId,
-    Task, Usage,
+    Usage,
 };
-use inshore_policy::{Prepared, Rules, inspect};
+use inshore_policy::{Rules, inspect};
 use inshore_store::Store;
 use tokio_util::task::TaskTracker;
 
@@ -68,9 +68,6 @@ struct Shared {
     clock: Arc<dyn Clock>,
     store: Store,
     registry: ArcSwap<Registry>,
-    rules: ArcSwap<Rules>,
-    /// Rules and targets joined; made anew when one of them changes.
-    prepared: ArcSwap<Prepared>,
     spending: ArcSwap<Spending>,
     health: health::Health,
     cache: Arc<Cache>,
@@ -87,8 +84,6 @@ impl Runtime {
             clock,
             store,
             registry: ArcSwap::default(),
-            rules: ArcSwap::default(),
-            prepared: ArcSwap::from_pointee(Rules::default().prepare(&[])),
             spending: ArcSwap::default(),
             health: health::Health::default(),
             cache: Arc::default(),
@@ -101,25 +96,19 @@ impl Runtime {
 
     /// Replaces the targets. Requests already decided keep theirs.
     pub fn set_targets(&self, entries: Vec<Registered>) {
-        self.shared.registry.store(Arc::new(Registry::new(entries)));
-        self.prepare();
+        self.shared.registry.rcu(|registry| Registry::new(entries.clone(), registry.prepared().rules()));
+        self.shared.cache.clear();
     }
 
     /// Replaces the rules. Requests already decided keep theirs.
     pub fn set_rules(&self, rules: Rules) {
-        self.shared.rules.store(Arc::new(rules));
-        self.prepare();
+        self.shared.registry.rcu(|registry| registry.with_rules(&rules));
+        self.shared.cache.clear();
     }
 
     /// Replaces what may be spent. Calls already reserved go on.
     pub fn set_spending(&self, spending: Spending) {
         self.shared.spending.store(Arc::new(spending));
-    }
-
-    fn prepare(&self) {
-        let prepared = self.shared.rules.load().prepare(self.shared.registry.load().targets());
-        self.shared.prepared.store(Arc::new(prepared));
-        self.shared.cache.clear();
     }
 
     /// Replaces what is kept of answers, and forgets those that were kept.
@@ -159,14 +148,13 @@ impl Runtime {
     }
 
     fn decide_with(&self, request: &Request, registry: &Registry, id: ReceiptId) -> (Facts, Decision) {
-        let prepared = self.shared.prepared.load();
         let mut facts = inspect::inspect(request);
         facts.down = self.down();
         facts.first_token = self.first_token();
         facts.device = self.device_state();
-        prepared.rules().complete(&mut facts);
+        registry.prepared().rules().complete(&mut facts);
         facts.headroom = self.shared.headroom(&facts, registry.targets(), (id, request.received_at));
-        let decision = prepared.decide(&facts);
+        let decision = registry.prepared().decide(&facts);
         (facts, decision)
     }
 
@@ -273,11 +261,7 @@ impl Runtime {
 /// A feature may allow fewer tokens than the request asks for. What is set aside counts on it, so the target is told; the caller's own
 /// bytes then no longer say what is asked.
 fn within_limits(mut request: Request, facts: &Facts) -> Request {
-    let sampling = match &mut request.task {
-        Task::Chat(chat) => &mut chat.sampling,
-        Task::Completion(completion) => &mut completion.sampling,
-        Task::Embedding(_) => return request,
-    };
+    let Some(sampling) = request.task.sampling_mut() else { return request };
     if sampling.max_tokens != facts.max_output_tokens {
         sampling.max_tokens = facts.max_output_tokens;
         request.original = None;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use inshore_domain::{Backend, Embedder, Target, TargetId};
+use inshore_policy::{Prepared, Rules};
 
 /// A target and what runs it.
 #[derive(Clone)]
@@ -16,16 +17,17 @@ pub struct Registered {
     pub embedder: Option<Arc<dyn Embedder>>,
 }
 
-/// All targets, in the order of the config: the order that ties are broken by.
-#[derive(Default)]
+/// All targets, in the order of the config: the order that ties are broken by. With the rules that decide about them.
+#[derive(Default, Clone)]
 pub struct Registry {
     targets: Vec<Arc<Target>>,
     by_id: HashMap<TargetId, Registered>,
+    prepared: Prepared,
 }
 
 impl Registry {
     /// Of several entries with the same id the last one counts.
-    pub fn new(entries: Vec<Registered>) -> Self {
+    pub fn new(entries: Vec<Registered>, rules: &Rules) -> Self {
         let mut registry = Self::default();
         for entry in entries {
             let id = entry.target.id.clone();
@@ -33,7 +35,18 @@ impl Registry {
             registry.targets.push(entry.target.clone());
             registry.by_id.insert(id, entry);
         }
+        registry.prepared = rules.prepare(&registry.targets);
         registry
+    }
+
+    /// The same targets under other rules.
+    pub fn with_rules(&self, rules: &Rules) -> Self {
+        Self { prepared: rules.prepare(&self.targets), ..self.clone() }
+    }
+
+    /// Targets and rules, ready to decide.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
 
     /// All targets.

@@ -2,7 +2,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use inshore_domain::request::{Dialect, Original};
 use inshore_domain::*;
+use inshore_policy::{Feature, Features, Rules, Settings};
 use inshore_runtime::{Answer, RunError, RunErrorKind};
 
 use crate::scripted::{Script, World, answer, embedding, request, text, world};
@@ -182,4 +184,46 @@ async fn nothing_new_is_taken_after_shutdown() {
     world.runtime.shutdown().await;
     let error = world.runtime.run(request(&world, "device")).await.unwrap_err();
     assert_eq!(error.kind, RunErrorKind::ShuttingDown);
+}
+
+#[tokio::test]
+async fn the_limit_of_a_feature_reaches_the_target() {
+    let world = world(&[], &[answer(&["hi"]), answer(&["hi"])]);
+    let mut features = Features::none();
+    features.set("line", Feature { max_output_tokens: Some(7), ..Feature::default() });
+    world.runtime.set_rules(Rules::shipped(Settings { features, ..Settings::default() }));
+    for (feature, limit, passed_on) in [("line", Some(7), false), ("other", None, true)] {
+        let mut asked = request(&world, "cloud");
+        asked.hints.feature = Some(feature.into());
+        asked.original = Some(Original { dialect: Dialect::OpenAiChat, body: "{}".into() });
+        assert_eq!(collect(world.runtime.run(asked).await.unwrap()).await.0, "hi");
+        let given = world.backends[1].last.lock().unwrap().take().expect("it was called");
+        assert_eq!(given.task.sampling().unwrap().max_tokens, limit);
+        assert_eq!(given.original.is_some(), passed_on);
+    }
+}
+
+#[tokio::test]
+async fn policies_hold_from_the_moment_they_are_set_also_for_targets_that_come_later() {
+    let world = world(&[answer(&["hi"])], &[]);
+    let forbid =
+        r#"@id("closed") @reason("closed today") forbid (principal, action, resource in Tier::"device");"#;
+    let rules = Rules::parse(forbid, Settings::default()).unwrap();
+    world.runtime.set_rules(rules);
+    let decided = |world: &World| world.runtime.decide(&request(world, "device")).1;
+    let verdict = decided(&world).verdicts.remove(0);
+    assert_eq!(verdict.policies, ["closed"]);
+    assert_eq!(verdict.outcome.unwrap_err().to_string(), "forbidden: closed today (`closed`)");
+    let refused = world.runtime.run(request(&world, "device")).await.unwrap_err();
+    assert_eq!(refused.kind, RunErrorKind::NoTarget);
+
+    let target = Target { id: TargetId("device/later".into()), ..(*world.runtime.targets()[0]).clone() };
+    world.runtime.set_targets(vec![inshore_runtime::Registered {
+        target: target.into(),
+        backend: world.backends[0].clone(),
+        embedder: None,
+    }]);
+    assert_eq!(decided(&world).verdicts[0].policies, ["closed"]);
+    world.runtime.set_rules(Rules::default());
+    assert_eq!(decided(&world).steps.len(), 1);
 }

@@ -55,6 +55,8 @@ pub(crate) enum Script {
 pub(crate) struct Scripted {
     scripts: Mutex<VecDeque<Script>>,
     pub(crate) calls: AtomicUsize,
+    /// The last request that was passed on.
+    pub(crate) last: Mutex<Option<Arc<Request>>>,
     /// Streams that were made and not yet dropped.
     pub(crate) live: Arc<AtomicUsize>,
     clock: Arc<ManualClock>,
@@ -82,6 +84,7 @@ pub(crate) fn answer(words: &[&str]) -> Script {
 impl Backend for Scripted {
     fn generate(&self, call: Call) -> BoxFuture<'_, Result<EventStream, BackendError>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        *self.last.lock().unwrap() = Some(call.request.clone());
         let script = self.scripts.lock().unwrap().pop_front().expect("no script left for this call");
         self.clock.advance(3);
         self.live.fetch_add(1, Ordering::SeqCst);
@@ -162,6 +165,7 @@ pub(crate) fn world(device: &[Script], cloud: &[Script]) -> World {
         let backend = Arc::new(Scripted {
             scripts: Mutex::new(scripts.iter().cloned().collect()),
             calls: AtomicUsize::new(0),
+            last: Mutex::default(),
             live: Arc::default(),
             clock: clock.clone(),
         });
