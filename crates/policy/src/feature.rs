@@ -65,7 +65,7 @@ pub struct Features(BTreeMap<String, Feature>);
 impl Default for Features {
     /// The presets.
     fn default() -> Self {
-        Self(presets().into_iter().map(|(name, feature)| (name.to_owned(), feature)).collect())
+        Self(presets().map(|(name, feature)| (name.to_owned(), feature)).collect())
     }
 }
 
@@ -92,7 +92,12 @@ impl Features {
 }
 
 /// The features that apps of this kind have in common. Quality floors leave nothing out where no quality is known.
-pub fn presets() -> [(&'static str, Feature); 9] {
+pub fn presets() -> impl Iterator<Item = (&'static str, Feature)> {
+    waited_for().into_iter().chain(in_the_background())
+}
+
+/// Somebody waits for these.
+fn waited_for() -> [(&'static str, Feature); 6] {
     let usual = Feature::default;
     let millis = |millis| Some(Duration::from_millis(millis));
     [
@@ -151,17 +156,6 @@ pub fn presets() -> [(&'static str, Feature); 9] {
                 ..usual()
             },
         ),
-        // Whole files that nobody has looked through, in numbers: they count as confidential, stay here, and nobody waits.
-        (
-            "file-scan",
-            Feature {
-                sensitivity: Some(Sensitivity::Confidential),
-                profile: Profile::Async,
-                prefer: Some(Prefer::Local),
-                stays_here: true,
-                ..usual()
-            },
-        ),
         // Several confidential texts become one: only a target declared for such text may see them, and among these the best one
         // is worth half a minute.
         (
@@ -171,6 +165,24 @@ pub fn presets() -> [(&'static str, Feature); 9] {
                 sensitivity: Some(Sensitivity::Confidential),
                 quality_floor: Some(60),
                 prefer: Some(Prefer::Quality),
+                ..usual()
+            },
+        ),
+    ]
+}
+
+/// Nobody waits for these.
+fn in_the_background() -> [(&'static str, Feature); 3] {
+    let usual = Feature::default;
+    [
+        // Whole files that nobody has looked through, in numbers: they count as confidential, stay here, and nobody waits.
+        (
+            "file-scan",
+            Feature {
+                sensitivity: Some(Sensitivity::Confidential),
+                profile: Profile::Async,
+                prefer: Some(Prefer::Local),
+                stays_here: true,
                 ..usual()
             },
         ),
@@ -239,7 +251,7 @@ mod tests {
     #[test]
     fn a_feature_of_ones_own_replaces_the_preset() {
         let mut features = Features::default();
-        assert_eq!(features.iter().count(), presets().len());
+        assert_eq!(features.iter().count(), presets().count());
         features.set("chat", Feature::default());
         assert_eq!(features.get("chat"), Some(&Feature::default()));
         assert_eq!(features.get("none"), None);
@@ -253,12 +265,13 @@ mod tests {
             let budget = budget.map(Duration::from_millis);
             let before = Facts { sensitivity: level, egress, latency_budget: budget, ..facts("auto") };
             let mut after = before.clone();
-            presets()[which].1.apply(&mut after);
+            let (_, feature) = presets().nth(which).unwrap();
+            feature.apply(&mut after);
             prop_assert!(after.sensitivity >= before.sensitivity);
             prop_assert!(before.egress || !after.egress);
             prop_assert!(budget.is_none_or(|budget| after.latency_budget.is_some_and(|after| after <= budget)));
             let mut twice = after.clone();
-            presets()[which].1.apply(&mut twice);
+            feature.apply(&mut twice);
             prop_assert_eq!(after, twice);
         }
     }

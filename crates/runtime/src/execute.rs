@@ -11,6 +11,7 @@ use inshore_domain::{
 use crate::cache::Kept;
 use crate::error::{RunError, RunErrorKind};
 use crate::registry::{Registered, Registry};
+use crate::retry::RetryPolicy;
 use crate::settle::Running;
 
 /// How long a target that has accepted is watched for a failure that another target could make good. Most fail at once;
@@ -37,25 +38,19 @@ pub(crate) fn replay(mut running: Running, kept: &Kept) -> Begun {
 /// next step; after it, none may.
 pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<Begun, RunError> {
     let mut last_error: Option<RunError> = None;
-    for step in running.decision.steps.clone() {
+    let steps = running.decision.steps.clone();
+    for (place, step) in steps.iter().enumerate() {
         let Some(entry) = registry.get(&step.target) else { continue };
         running.queued = running.elapsed();
-        if let Err(error) = running.set_aside(&entry.target).await {
-            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
-            last_error = Some(error);
-            continue;
-        }
         let in_work = (entry.target.tier == Tier::Device).then(|| running.shared.on_device.enter());
-        match begin_step(entry, &running).await {
+        match call_target(entry, &mut running, place + 1 == steps.len()).await {
             Ok((model, first, rest)) => {
                 running.in_work = in_work;
                 running.answering = Some((entry.target.clone(), model));
                 return Ok(Begun { running, first, rest });
             }
-            Err(error) => {
-                let go_on = error.kind.another_target_may_do();
-                note_failure(&mut running, &entry.target, &error);
-                last_error = Some(error.into());
+            Err(StepFailed { error, go_on }) => {
+                last_error = Some(error);
                 if !go_on {
                     break;
                 }
@@ -79,13 +74,49 @@ pub(crate) async fn fail(running: Running, error: RunError) -> RunError {
     }
 }
 
-fn note_failure(running: &mut Running, target: &Target, error: &BackendError) {
-    running.give_back(error);
+async fn note_failure(running: &mut Running, target: &Target, error: &BackendError) {
+    running.give_back(error).await;
     if error.kind.counts_against_health() || error.retry_after.is_some() {
         running.shared.health.failed(&target.id, running.now(), error.retry_after);
     }
     tracing::debug!(target = %target.id, code = error.kind.code(), %error, "a step failed");
     running.failed_steps.push((target.id.clone(), error.message.clone()));
+}
+
+/// A step that gave no answer.
+struct StepFailed {
+    error: RunError,
+    /// The next step may do better.
+    go_on: bool,
+}
+
+/// Calls one target, again where that is safe and useful: with nothing else left to try, or where the target asks for a short while.
+/// Something is set aside for each call by itself.
+async fn call_target(
+    entry: &Registered,
+    running: &mut Running,
+    last: bool,
+) -> Result<(String, Option<Event>, EventStream), StepFailed> {
+    let mut retry = RetryPolicy::new(**running.shared.retry.load());
+    loop {
+        if let Err(error) = running.set_aside(&entry.target).await {
+            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
+            return Err(StepFailed { error, go_on: true });
+        }
+        let error = match begin_step(entry, running).await {
+            Ok(begun) => return Ok(begun),
+            Err(error) => error,
+        };
+        let again = entry.target.tier != Tier::Device && (last || error.retry_after.is_some());
+        let left = running.facts.latency_budget.map(|budget| budget.saturating_sub(running.elapsed()));
+        let random = running.shared.clock.random() as u64;
+        let wait = retry.next(&error, random, left).filter(|_| again);
+        note_failure(running, &entry.target, &error).await;
+        let Some(wait) = wait else {
+            return Err(StepFailed { go_on: error.kind.another_target_may_do(), error: error.into() });
+        };
+        tokio::time::sleep(wait).await;
+    }
 }
 
 async fn begin_step(
@@ -141,7 +172,7 @@ pub(crate) async fn embed(
             }
             Err(error) => {
                 let go_on = error.kind.another_target_may_do();
-                note_failure(&mut running, &entry.target, &error);
+                note_failure(&mut running, &entry.target, &error).await;
                 last_error = Some(error.into());
                 if !go_on {
                     break;
@@ -172,7 +203,7 @@ pub(crate) async fn count_tokens(
             }
             Err(error) => {
                 let go_on = error.kind.another_target_may_do();
-                note_failure(&mut running, &entry.target, &error);
+                note_failure(&mut running, &entry.target, &error).await;
                 result = Err(error.into());
                 if !go_on {
                     break;

@@ -1,7 +1,8 @@
 //! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
 //! Layout: [`Runtime`] the door; `execute` runs the steps of a Decision; [`Answer`] the answer on its way to the caller;
-//! `settle` the receipt; `spend` what is set aside before a call and settled after; `report` what was spent; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
+//! `settle` the receipt; `spend` what is set aside before a call and settled after; `report` what was spent; [`RetryPolicy`] when
+//! a call is made again; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
 //! the machine; [`Registry`] the targets there are.
 //!
 //! Invariants: the runtime sees only [`inshore_domain::Backend`]s; it knows no wire format, no provider and no engine.
@@ -17,6 +18,7 @@ mod execute;
 mod health;
 mod registry;
 mod report;
+mod retry;
 mod sensor;
 mod settle;
 mod spend;
@@ -38,6 +40,7 @@ pub use cache::{CacheCounts, CacheSettings};
 pub use error::{RunError, RunErrorKind};
 pub use registry::{Registered, Registry};
 pub use report::{SpendReport, WhatIf};
+pub use retry::{RetryPolicy, RetryRules};
 pub use sensor::Sensor;
 pub use spend::Spending;
 
@@ -69,6 +72,7 @@ struct Shared {
     store: Store,
     registry: ArcSwap<Registry>,
     spending: ArcSwap<Spending>,
+    retry: ArcSwap<RetryRules>,
     health: health::Health,
     cache: Arc<Cache>,
     sensor: ArcSwapOption<Arc<dyn Sensor>>,
@@ -85,6 +89,7 @@ impl Runtime {
             store,
             registry: ArcSwap::default(),
             spending: ArcSwap::default(),
+            retry: ArcSwap::default(),
             health: health::Health::default(),
             cache: Arc::default(),
             sensor: ArcSwapOption::empty(),
@@ -104,6 +109,11 @@ impl Runtime {
     pub fn set_rules(&self, rules: Rules) {
         self.shared.registry.rcu(|registry| registry.with_rules(&rules));
         self.shared.cache.clear();
+    }
+
+    /// Replaces what is tried again.
+    pub fn set_retry(&self, rules: RetryRules) {
+        self.shared.retry.store(Arc::new(rules));
     }
 
     /// Replaces what may be spent. Calls already reserved go on.

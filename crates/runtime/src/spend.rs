@@ -127,12 +127,20 @@ impl Running {
         self.notes.push(note);
     }
 
-    /// The call under way has failed.
-    pub(crate) fn give_back(&mut self, error: &BackendError) {
+    /// The call under way has failed. What cannot have cost anything is free again at once: the next try may need the room.
+    pub(crate) async fn give_back(&mut self, error: &BackendError) {
         let closing = match error.billed {
             Billed::No => Closing::Released,
             Billed::Maybe => Closing::InDoubt,
         };
+        if closing == Closing::Released
+            && let Some(held) = self.held.pop_if(|held| held.closing.is_none())
+        {
+            let now = self.shared.clock.now();
+            if let Err(error) = self.shared.store.close_reservation(held.id, closing, now).await {
+                tracing::error!(reservation = %held.id, %error, "what was set aside could not be released");
+            }
+        }
         self.end_call(closing);
     }
 

@@ -4,7 +4,7 @@
 //! `targets` belong to each entry of `[[targets]]`, likewise for `caps`.
 
 /// Plain keys, with their built-in values as TOML.
-pub(super) const PLAIN: [(&str, &str); 33] = [
+pub(super) const PLAIN: [(&str, &str); 36] = [
     ("server.listen", "\"127.0.0.1:7467\""),
     ("server.unix_socket", "\"auto\""),
     ("server.max_connections", "512"),
@@ -32,6 +32,9 @@ pub(super) const PLAIN: [(&str, &str); 33] = [
     ("policy.with_shipped", "true"),
     ("policy.prefer", "\"local\""),
     ("policy.misses", "\"out\""),
+    ("retry.attempts", "3"),
+    ("retry.longest_wait", "\"5s\""),
+    ("retry.even_if_billed", "false"),
     ("cache.max_bytes", "\"64 MiB\""),
     ("cache.ttl", "\"1h\""),
     ("cache.max_sensitivity", "\"internal\""),

@@ -35,7 +35,7 @@ pub(crate) use problem::Problems;
 pub(crate) use targets::{KeySource, RemoteTarget, TargetKind};
 
 use inshore_domain::{Cap, Currency};
-use inshore_runtime::CacheSettings;
+use inshore_runtime::{CacheSettings, RetryRules};
 
 use crate::environment::Environment;
 use crate::paths::Paths;
@@ -56,6 +56,7 @@ pub(crate) struct Config {
     pub(crate) caps: Vec<Cap>,
     pub(crate) policy: Policy,
     pub(crate) cache: CacheSettings,
+    pub(crate) retry: RetryRules,
     /// Users by the groups they are in.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
     pub(crate) store: Store,
@@ -218,6 +219,13 @@ fn config(reader: &mut Reader<'_>) -> Config {
         caps: caps::caps(reader),
         policy: features::policy(reader),
         cache: features::cache(reader),
+        retry: RetryRules {
+            attempts: reader.whole("retry.attempts", 1, 10),
+            cap: reader.duration("retry.longest_wait"),
+            longest_asked: reader.duration("retry.longest_wait"),
+            even_if_billed: reader.flag("retry.even_if_billed"),
+            ..RetryRules::default()
+        },
         groups: caps::groups(reader),
         store: Store {
             key: reader.choice(

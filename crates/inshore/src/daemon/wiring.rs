@@ -97,6 +97,7 @@ impl Daemon {
         self.runtime.set_targets(registered);
         self.runtime.set_spending(Spending { currency: config.money.currency, caps: config.caps.clone() });
         self.runtime.set_cache(config.cache.clone());
+        self.runtime.set_retry(config.retry);
         self.set_rules(config)
     }
 

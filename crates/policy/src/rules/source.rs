@@ -6,8 +6,8 @@ use super::error::{PolicyError, PolicyErrors};
 /// Longest text of policies. The shipped ones have 3 KiB; what people write by hand is below 50, and at this size parsing takes
 /// tens of milliseconds.
 pub(super) const MAX_TEXT: usize = 256 << 10;
-/// Most policies, the shipped ones included. Each costs about half a microsecond for each target: five targets and this many
-/// policies cost a request half a millisecond, which is all that the daemon may add.
+/// Most policies, the shipped ones included. Each costs about a third of a microsecond for each target: five targets and this
+/// many policies cost a request a third of a millisecond, which is nearly all that the daemon may add.
 pub const MAX_POLICIES: usize = 200;
 /// Most tokens in one policy. An expression is never deeper than its tokens are many, and freeing one, which Cedar does by
 /// recursion, takes up to 200 bytes of stack a level: 2 MiB, the stack of a thread, are far away.

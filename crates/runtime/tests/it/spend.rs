@@ -128,6 +128,24 @@ async fn how_a_call_ends_decides_what_becomes_of_the_reservation() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_is_made_again_where_it_cannot_have_cost_anything_and_each_has_a_reservation_of_its_own() {
+    let busy = || Script::Refuse(BackendErrorKind::Overloaded, 30);
+    let caps = || vec![cap(Measure::Calls, Window::Day, 2)];
+    let world = capped(caps(), &[busy(), answer(&["a"])]);
+    let (said, receipt) = run(&world, limited(&world, "cloud", 10)).await;
+    assert_eq!((said.as_str(), receipt.failed_steps.len(), receipt.in_doubt.micros), ("a", 1, 0));
+    assert_eq!(world.backends[1].calls.load(Ordering::SeqCst), 2);
+
+    // Three calls at most.
+    let world = capped(caps(), &[busy(), busy(), busy()]);
+    assert_eq!(run(&world, limited(&world, "cloud", 10)).await.0, "<overloaded>");
+    // What may have been paid is not made again.
+    let world = capped(caps(), &[Script::Refuse(BackendErrorKind::Unreachable, 30)]);
+    assert_eq!(run(&world, limited(&world, "cloud", 10)).await.0, "<unreachable>");
+    assert_eq!(world.store.in_doubt(9).await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_caller_that_leaves_leaves_the_call_in_doubt() {
     let world = capped(vec![cap(Measure::Money, Window::Month, 1_000_000)], &[Script::Hang]);
