@@ -68,9 +68,12 @@ impl Reader {
                 }
             }
         }
-        if let Err((_, error)) = self.connection.close() {
+        let Self { connection, _lock, .. } = self;
+        if let Err((_, error)) = connection.close() {
             tracing::warn!(%error, "the reading connection did not close cleanly");
         }
+        // Before the answer: whoever has it may open the database again at once.
+        drop(_lock);
         for done in closing {
             let _ = done.send(());
         }

@@ -7,14 +7,17 @@ use rusqlite::Connection;
 
 use crate::books::Books;
 use crate::rows;
-use crate::writer::BATCH;
+use crate::writer::{BATCH, Patience};
 
-/// Rows of the ledger and receipts that may come before the tables that follow from them are brought up to date. A hundred
-/// of them share the ten pages that this takes, and adding them up again when the store is opened takes a millisecond.
+/// Rows of the ledger and receipts after which the tables that follow from them are brought up to date. So many of them
+/// share the dozen pages that this takes, and adding them up again when the store is opened takes a millisecond.
 const FOLD: i64 = 128;
 /// How many receipts beyond the limit may gather before they are removed, so that not every commit also touches the
 /// far end of the tree; also the most that one transaction removes, about a millisecond of work.
 const PIECE: i64 = 128;
+/// How many times as many may gather while only callers' threads work, which leave this to the writer's own: it is a hundred
+/// microseconds of work for which one caller would wait.
+const PUT_OFF: i64 = 4;
 
 /// Up to which rows the tables are.
 #[derive(Debug, Clone, Copy)]
@@ -48,15 +51,33 @@ impl State {
         Ok(Self { books, receipts, folded })
     }
 
-    /// What is done at the end of each transaction: the tables are brought up to date when enough has gathered, and
-    /// receipts beyond `retained` are removed.
-    pub(crate) fn tend(&mut self, connection: &Connection, retained: i64) -> rusqlite::Result<()> {
-        let excess = self.receipts.last - self.receipts.first + 1 - retained;
-        let rows = self.books.rows_after(self.folded.ledger) + self.receipts.tail.len() as i64;
-        if rows >= FOLD || excess >= PIECE {
+    fn rows(&self) -> i64 {
+        self.books.rows_after(self.folded.ledger) + self.receipts.tail.len() as i64
+    }
+
+    fn excess(&self, retained: i64) -> i64 {
+        self.receipts.last - self.receipts.first + 1 - retained
+    }
+
+    /// Whether [`Self::tend`] has something to do.
+    pub(crate) fn is_due(&self, retained: i64) -> bool {
+        self.rows() >= FOLD || self.excess(retained) >= PIECE
+    }
+
+    /// What is done at the end of a transaction, from time to time: the tables are brought up to date, and receipts beyond
+    /// `retained` are removed. Without `patience` only when it cannot be put off.
+    pub(crate) fn tend(
+        &mut self,
+        connection: &Connection,
+        retained: i64,
+        patience: Patience,
+    ) -> rusqlite::Result<()> {
+        let times = if patience == Patience::Some { 1 } else { PUT_OFF };
+        let excess = self.excess(retained);
+        if self.rows() >= times * FOLD || excess >= times * PIECE {
             self.fold(connection)?;
         }
-        if excess >= PIECE {
+        if excess >= times * PIECE {
             // A batch adds at most BATCH, so twice as much removed at a time catches up with any load.
             self.receipts.first += excess.min(2 * BATCH as i64);
             rows::remove_before(connection, self.receipts.first)?;

@@ -176,28 +176,37 @@ impl Writer {
                 }
             }
         }
-        if batch.is_empty() {
-            // Left over by an impatient turn.
-            if self.log_is_long() {
-                self.tend_log(patience);
-            }
-            return if ended { Turn::Ended } else { Turn::Idle };
+        // Left over by impatient turns.
+        let overdue = patience == Patience::Some && (self.is_due() || self.log_is_long());
+        match (batch.is_empty(), ended) {
+            // What is due is also done at the end.
+            (true, true) => return Turn::Ended,
+            (true, false) if !overdue => return Turn::Idle,
+            _ => {}
         }
         let full = batch.len() >= most;
-        self.carry_out(batch, patience);
+        let done = self.carry_out(batch, patience);
         self.tend_log(patience);
         let left = full
             || ended
             || !self.closing.is_empty()
             || !self.held.is_empty()
             || !self.common.lost.is_empty()
-            || self.log_is_long();
+            || done && self.is_due()
+            || patience == Patience::None && self.log_is_long();
         if left { Turn::More } else { Turn::Idle }
     }
 
-    /// Commits a batch and answers each caller.
-    fn carry_out(&mut self, mut batch: Vec<Work>, patience: Patience) {
-        match self.commit(&mut batch, patience) {
+    /// Whether there is more to do in a transaction than orders.
+    fn is_due(&self) -> bool {
+        matches!(&self.state, Known::Good(state) if state.is_due(self.retained))
+    }
+
+    /// Commits a batch and answers each caller. Says whether it could.
+    fn carry_out(&mut self, mut batch: Vec<Work>, patience: Patience) -> bool {
+        let done = self.commit(&mut batch, patience);
+        let could = done.is_ok();
+        match done {
             Ok(()) => batch.into_iter().for_each(Work::answer),
             // Not now, and this thread must not wait: the next patient turn begins with it.
             Err(failed) if failed.busy && patience == Patience::None => self.held = batch,
@@ -206,6 +215,7 @@ impl Writer {
                 batch.into_iter().for_each(|work| work.fail(&error));
             }
         }
+        could
     }
 
     /// One transaction: all orders of the batch, and what is due from time to time.
@@ -222,21 +232,25 @@ impl Writer {
         connection.busy_timeout(wait).map_err(failed)?;
         // Taken out, so that a panic leaves none behind that is half changed.
         let mut known = std::mem::replace(state, Known::Stale(None));
+        let mut read_again = false;
         let done = transact(connection, "orders", attempts, |tx| {
             let mut state = match std::mem::replace(&mut known, Known::Stale(None)) {
                 Known::Good(state) => state,
                 Known::Stale(earlier) => {
-                    common.mirror.clear();
+                    read_again = true;
                     State::load(tx, common.currency, earlier.as_ref())?
                 }
             };
             let mut work = batch.iter_mut().try_for_each(|work| work.carry_out(tx, &mut state));
-            work = work.and_then(|()| state.tend(tx, *retained));
+            work = work.and_then(|()| state.tend(tx, *retained, patience));
             known = Known::Stale(Some(state));
             work
         });
         *state = match (&done, known) {
             (Ok(()), Known::Stale(Some(mut state))) => {
+                if read_again {
+                    common.mirror.clear();
+                }
                 state.books.publish(&common.mirror);
                 Known::Good(state)
             }
@@ -312,16 +326,17 @@ struct Failed {
 mod tests {
     use super::*;
     use inshore_domain::{
-        Money, Outcome, Principal, Profile, Receipt, ReceiptId, RequestId, Sensitivity, Strategy, Timestamp,
-        Timings, TraceId, Usage,
+        Amounts, Claim, Measure, Money, Outcome, Principal, Profile, Receipt, ReceiptId, RequestId,
+        Reservation, ReservationId, Sensitivity, Strategy, TargetId, Timestamp, Timings, TraceId, Usage,
+        Window,
     };
 
-    use crate::books::Settled;
+    use crate::books::{AccountName, Settled};
     use crate::connection::{connect, prepare};
     use crate::key::Key;
     use crate::migrations::migrate;
     use crate::rows;
-    use crate::work::Settle;
+    use crate::work::{Handover, Reserve, Settle};
 
     type Answer = oneshot::Receiver<Result<Settled, StoreError>>;
 
@@ -395,6 +410,64 @@ mod tests {
         writer.connection.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
         assert_eq!(commit(&mut writer, 1..20).unwrap(), [true; 19]);
         assert_eq!(rows::newest(&writer.connection, 100).unwrap().len(), 19);
+    }
+
+    #[test]
+    fn a_reservation_that_could_not_be_written_is_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let claim = Claim {
+            cap: "daily".into(),
+            subject: String::new(),
+            measure: Measure::Money,
+            window: Window::Day,
+            since: Timestamp::from_unix_millis(0),
+            renews: Some(Timestamp::from_unix_millis(100)),
+            limit: 1_000,
+            warn_at: None,
+        };
+        let reserve = |number: u128| {
+            let (done, answer) = oneshot::channel();
+            let reservation = Reservation {
+                id: ReservationId::from_bits(number),
+                receipt: ReceiptId::from_bits(number),
+                target: TargetId("cloud".into()),
+                at: Timestamp::from_unix_millis(5),
+                amounts: Amounts { money: 100, ..Amounts::default() },
+                claims: vec![claim.clone()],
+            };
+            let account = AccountName::of("cloud", &Principal::default(), None);
+            (Work::Reserve(Reserve::new(reservation, account, Arc::default(), done)), answer)
+        };
+        let left = |writer: &Writer| writer.common.mirror.headroom(std::slice::from_ref(&claim))[0];
+        let run = |writer: &mut Writer, numbers: std::ops::Range<u128>| -> Result<usize, StoreError> {
+            let (mut batch, answers): (Vec<_>, Vec<_>) = numbers.map(reserve).unzip();
+            writer.commit(&mut batch, Patience::Some).map_err(|failed| failed.error)?;
+            batch.into_iter().for_each(Work::answer);
+            let taken = |mut answer: oneshot::Receiver<Result<Handover, _>>| {
+                answer.try_recv().unwrap().ok().and_then(Handover::take)
+            };
+            Ok(answers.into_iter().filter_map(taken).count())
+        };
+        assert_eq!(run(&mut writer, 0..2), Ok(2));
+        let pages: i64 = writer.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        let limit = |writer: &Writer, pages: i64| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            writer.connection.query_row(&sql, [], |_| Ok(())).unwrap();
+        };
+        limit(&writer, pages);
+        // Receipts that find no room take the reservations of their batch along.
+        let (mut batch, _answers): (Vec<_>, Vec<_>) = (2..9).map(reserve).unzip();
+        batch.extend((0..9).map(|number| settle(number).0));
+        let failed = writer.commit(&mut batch, Patience::Some).map_err(|failed| failed.error);
+        assert!(matches!(failed, Err(StoreError::DiskFull { .. })));
+        assert!(matches!(writer.state, Known::Stale(Some(_))));
+        assert_eq!(left(&writer), 800);
+        limit(&writer, 1_000_000);
+        assert_eq!(run(&mut writer, 2..12), Ok(8), "as many as there was room for");
+        assert_eq!(left(&writer), 0);
+        writer.fold();
+        assert_eq!(crate::books::audit(&writer.connection).unwrap(), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Whether the books agree: every row of the ledger is read and done again, apart from the code that did it first, and what
-//! comes out is held against the tables.
+//! comes out is held against the tables. The ids of receipts, the other table that follows from rows, are checked too.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use inshore_domain::{Amounts, Currency, Measure, Money, ReservationId, TargetId};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::ledger::{self, Entry, Kind};
 use super::open;
@@ -47,7 +47,7 @@ pub(crate) fn audit(connection: &Connection) -> rusqlite::Result<Option<String>>
     if found.is_some() {
         return Ok(found);
     }
-    let checks = [counters, reservations, days, accounts];
+    let checks = [counters, reservations, days, accounts, receipts];
     for check in checks {
         if let Some(found) = check(&snapshot, &recount)? {
             return Ok(Some(found));
@@ -167,10 +167,8 @@ impl Recount {
             doubted: false,
             account: entry.account,
         };
-        match self.held.insert(entry.reservation, held) {
-            None => None,
-            Some(_) => Some(format!("row {seq} of the ledger reserves `{}` again", entry.reservation)),
-        }
+        let before = self.held.insert(entry.reservation, held);
+        before.map(|_| format!("row {seq} of the ledger reserves `{}` again", entry.reservation))
     }
 }
 
@@ -253,4 +251,18 @@ fn accounts(connection: &Connection, recount: &Recount) -> rusqlite::Result<Opti
         }
     }
     Ok(None)
+}
+
+/// Every receipt that was folded is where `receipt_ids` says, and nothing else is in it.
+fn receipts(connection: &Connection, _: &Recount) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT seq FROM receipts WHERE seq <= (SELECT receipts FROM folded) AND seq IS NOT \
+        (SELECT seq FROM receipt_ids WHERE receipt_ids.id = receipts.id) LIMIT 1";
+    let lost: Option<i64> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
+    if let Some(seq) = lost {
+        return Ok(Some(format!("row {seq} of the receipts cannot be found by its id")));
+    }
+    let sql = "SELECT (SELECT count(*) FROM receipts WHERE seq <= (SELECT receipts FROM folded)), \
+        (SELECT count(*) FROM receipt_ids)";
+    let (rows, ids): (i64, i64) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((rows != ids).then(|| format!("there are {rows} receipts and {ids} ids of receipts")))
 }

@@ -85,11 +85,14 @@ pub(crate) struct Counters {
     gone: Vec<Box<[u8]>>,
     /// A row was added since old ones were removed.
     grown: bool,
+    /// When the next window is over; before that there is nothing to let go of.
+    next_end: Timestamp,
+    /// Windows that ended by then may have rows and not be in memory; all others are.
+    let_go: Timestamp,
     most: usize,
 }
 
-const COLUMNS: &str =
-    "counter, cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt";
+const COLUMNS: &str = "counter, cap, subject, measure, window, currency, since, settled, reserved, in_doubt";
 
 impl Counters {
     /// Reads those whose window ends after `now` and those that hold something.
@@ -107,6 +110,8 @@ impl Counters {
             touched: Vec::new(),
             gone: Vec::new(),
             grown: false,
+            next_end: now,
+            let_go: now,
             most: MOST,
         };
         let sql = format!("SELECT {COLUMNS} FROM counters WHERE ends > ?1 OR reserved > 0 OR in_doubt > 0");
@@ -135,18 +140,17 @@ impl Counters {
             reserved: amount(row, "reserved")?,
             in_doubt: amount(row, "in_doubt")?,
         };
-        let ends = Timestamp::from_unix_millis(amount(row, "ends")?);
-        self.enter(number, &parts, ends, used);
+        self.enter(number, &parts, used);
         Ok(number)
     }
 
-    fn enter(&mut self, number: i64, parts: &CounterParts<'_>, ends: Timestamp, used: Used) {
+    fn enter(&mut self, number: i64, parts: &CounterParts<'_>, used: Used) {
         parts.pack_into(&mut self.buffer);
         let key: Box<[u8]> = self.buffer.as_slice().into();
         self.numbers.insert(key.clone(), number);
         self.touched.push(number);
         let shown = Arc::new(AtomicU64::new(used.all()));
-        let measure = parts.measure;
+        let (measure, ends) = (parts.measure, parts.ends());
         self.all.insert(number, Counter { key, measure, ends, used, shown, unwritten: false });
     }
 
@@ -157,8 +161,11 @@ impl Counters {
         if let Some(number) = self.numbers.get(self.buffer.as_slice()) {
             return Ok(Some(*number));
         }
+        if parts.ends() > self.let_go {
+            return Ok(None);
+        }
         // Of a window that is over, after the clock was set back; or there is none.
-        let sql = "SELECT counter, cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt \
+        let sql = "SELECT counter, cap, subject, measure, window, currency, since, settled, reserved, in_doubt \
             FROM counters WHERE cap = ?1 AND subject = ?2 AND measure = ?3 AND window = ?4 AND currency = ?5 AND since = ?6";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![
@@ -173,12 +180,19 @@ impl Counters {
     }
 
     /// Makes the counter that a claim names, and gives its number; `None` when there are too many.
-    pub(crate) fn create(&mut self, connection: &Connection, claim: &Claim) -> rusqlite::Result<Option<i64>> {
+    pub(crate) fn create(
+        &mut self,
+        connection: &Connection,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> rusqlite::Result<Option<i64>> {
+        if self.all.len() >= self.most && now >= self.next_end {
+            self.let_go(now);
+        }
         if self.all.len() >= self.most {
             return Ok(None);
         }
         let parts = CounterParts::of(claim, self.currency);
-        let ends = claim.renews.unwrap_or(Timestamp::from_unix_millis(u64::MAX));
         let sql = "INSERT INTO counters (cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt) \
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0)";
         let number = connection.prepare_cached(sql)?.insert(params![
@@ -188,9 +202,9 @@ impl Counters {
             parts.window.as_str(),
             parts.currency.as_ref().map_or("", Currency::code),
             signed(parts.since),
-            signed(ends.unix_millis()),
+            signed(parts.ends().unix_millis()),
         ])?;
-        self.enter(number, &parts, ends, Used::default());
+        self.enter(number, &parts, Used::default());
         self.grown = true;
         Ok(Some(number))
     }
@@ -243,19 +257,30 @@ impl Counters {
         if !std::mem::take(&mut self.grown) {
             return Ok(());
         }
-        let (numbers, gone) = (&mut self.numbers, &mut self.gone);
-        self.all.retain(|_, counter| {
-            let stays = counter.ends > now || counter.used.held() > 0;
-            if !stays {
-                numbers.remove(&counter.key);
-                gone.push(counter.key.clone());
-            }
-            stays
-        });
+        self.let_go(now);
         let sql = "DELETE FROM counters WHERE counter <= (SELECT max(counter) FROM counters) - ?1 AND ends <= ?2 \
             AND reserved = 0 AND in_doubt = 0";
         connection.prepare_cached(sql)?.execute([KEPT, signed(now.unix_millis())])?;
         Ok(())
+    }
+
+    /// Forgets the counters of windows that are over, but for those that hold something and those whose row is behind.
+    fn let_go(&mut self, now: Timestamp) {
+        let (numbers, gone) = (&mut self.numbers, &mut self.gone);
+        let mut next_end = Timestamp::from_unix_millis(u64::MAX);
+        self.all.retain(|_, counter| {
+            let over = counter.ends <= now;
+            let stays = !over || counter.used.held() > 0 || counter.unwritten;
+            if !stays {
+                numbers.remove(&counter.key);
+                gone.push(counter.key.clone());
+            } else if !over {
+                next_end = next_end.min(counter.ends);
+            }
+            stays
+        });
+        self.next_end = next_end;
+        self.let_go = self.let_go.max(now);
     }
 
     /// Shows what has changed since the last call; to be called after the commit.
@@ -277,4 +302,46 @@ impl Counters {
 
 fn missing(number: i64) -> rusqlite::Error {
     unreadable("counters", format!("there is no counter {number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::migrations::migrate(&mut connection, std::path::Path::new("memory")).unwrap();
+        connection
+    }
+
+    #[test]
+    fn names_beyond_the_limit_wait_for_the_next_window() {
+        let (connection, time) = (memory(), Timestamp::from_unix_millis);
+        let mut counters = Counters::load(&connection, Currency::USD, time(0)).unwrap();
+        counters.most = 2;
+        const HOUR: u64 = 3_600_000;
+        let claim = |subject: &str, since| Claim {
+            cap: "hourly".into(),
+            subject: subject.into(),
+            measure: Measure::Calls,
+            window: Window::Hour,
+            since: time(since),
+            renews: Some(time(since + HOUR)),
+            limit: 5,
+            warn_at: None,
+        };
+        let create = |counters: &mut Counters, subject, at| {
+            counters.create(&connection, &claim(subject, at), time(at)).unwrap()
+        };
+        let ann = create(&mut counters, "ann", 0).unwrap();
+        assert!(create(&mut counters, "bob", 0).is_some());
+        assert_eq!(create(&mut counters, "cid", 0), None);
+        // Of two windows that are over, one still holds something.
+        counters.change(ann, |_, used| used.reserve(1)).unwrap();
+        assert!(create(&mut counters, "cid", HOUR).is_some());
+        assert_eq!(create(&mut counters, "ann", HOUR), None);
+        assert_eq!(counters.used(ann).reserved, 1);
+        // And what was let go of is found when it is asked for.
+        assert!(counters.find(&connection, &claim("bob", 0)).unwrap().is_some());
+    }
 }

@@ -1,7 +1,7 @@
 //! The ledger's rows.
 
 use inshore_domain::{Amounts, ReceiptId, ReservationId, Timestamp};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::rows::unreadable;
 
@@ -126,6 +126,13 @@ pub(crate) fn append(connection: &Connection, entry: &Entry) -> rusqlite::Result
             signed(entry.amounts.bytes_out),
             counters,
         ])
+}
+
+/// When the last reservation was made; the epoch where there is none.
+pub(crate) fn last_reservation(connection: &Connection) -> rusqlite::Result<Timestamp> {
+    let sql = "SELECT at FROM ledger WHERE entry = ?1 ORDER BY seq DESC LIMIT 1";
+    let at = connection.query_row(sql, [Kind::Reserved as i64], |row| amount(row, "at")).optional()?;
+    Ok(Timestamp::from_unix_millis(at.unwrap_or_default()))
 }
 
 /// Gives every row from the one after `seq` to `last` to `each`, in order.

@@ -24,7 +24,7 @@ mod words;
 use inshore_domain::{
     Amounts, Closing, Currency, Measure, OverCap, Receipt, Reservation, ReservationId, Timestamp, Window,
 };
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 pub(crate) use audit::{audit, balances};
 pub(crate) use mirror::Mirror;
@@ -62,7 +62,7 @@ pub(crate) struct Books {
     open: OpenReservations,
     requests: Requests,
     sums: Sums,
-    /// The time of the last row that was added; the store has no clock of its own.
+    /// The time of the last reservation; the store has no clock of its own.
     now: Timestamp,
     /// The last row of the ledger.
     last: i64,
@@ -89,13 +89,8 @@ impl Books {
         folded: i64,
         earlier: Option<&Books>,
     ) -> rusqlite::Result<Self> {
-        let newest: Option<(i64, i64)> = connection
-            .query_row("SELECT seq, at FROM ledger ORDER BY seq DESC LIMIT 1", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        let (last, at) = newest.unwrap_or_default();
-        let now = Timestamp::from_unix_millis(at.unsigned_abs());
+        let last = connection.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get(0))?;
+        let now = ledger::last_reservation(connection)?;
         let mut books = Self {
             accounts: Accounts::load(connection, currency)?,
             counters: Counters::load(connection, currency, now)?,
@@ -132,13 +127,13 @@ impl Books {
         }
         let mut found = Vec::with_capacity(reservation.claims.len());
         for claim in &reservation.claims {
+            let wanted = reservation.amounts.of(claim.measure);
             let (counter, used) = if claim.window == Window::Request {
                 (None, self.requests.used(reservation.receipt, claim))
             } else {
                 let counter = self.counters.find(connection, claim)?;
                 (counter, counter.map(|counter| self.counters.used(counter)).unwrap_or_default())
             };
-            let wanted = reservation.amounts.of(claim.measure);
             // Who wants nothing takes nothing, also from a cap whose limit was lowered below what is used.
             if wanted > 0 && used.all().saturating_add(wanted) > claim.limit.min(MOST_USED) {
                 let (settled, reserved) = (used.settled, used.held());
@@ -153,14 +148,15 @@ impl Books {
         }
         let mut counters = Vec::with_capacity(found.len());
         for (claim, (counter, _)) in reservation.claims.iter().zip(&found) {
-            if claim.window == Window::Request {
+            // Nothing is taken from a counter that nothing is wanted of: one that holds nothing may leave.
+            if claim.window == Window::Request || reservation.amounts.of(claim.measure) == 0 {
                 continue;
             }
             let counter = match counter {
                 Some(counter) => Some(*counter),
                 // Claimed twice, it may be there by now.
                 None => match self.counters.find(connection, claim)? {
-                    None => self.counters.create(connection, claim)?,
+                    None => self.counters.create(connection, claim, reservation.at)?,
                     found => found,
                 },
             };
@@ -322,7 +318,9 @@ impl Books {
     /// Adds a row to the ledger and does what it says.
     fn post(&mut self, connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         self.last = ledger::append(connection, entry)?;
-        self.now = entry.at;
+        if entry.kind == Kind::Reserved {
+            self.now = entry.at;
+        }
         self.apply(entry)
     }
 

@@ -1,7 +1,7 @@
 //! Names packed into bytes: the keys of the maps of accounts and counters. A map is asked with a buffer that is used again,
 //! where a key of several texts would be made anew for each question.
 
-use inshore_domain::{Claim, Currency, Measure, Principal, Window};
+use inshore_domain::{Claim, Currency, Measure, Principal, Timestamp, Window};
 
 /// Most bytes of one name in a key. Apps, users and features are words, subjects a few of them; what is longer is cut, and
 /// names that begin with the same 128 bytes share a counter or an account, which never lets more be spent.
@@ -106,6 +106,19 @@ impl<'k> CounterParts<'k> {
             },
             currency: (claim.measure == Measure::Money).then_some(currency),
         }
+    }
+
+    /// When its window is over at the latest. Months are taken for the longest there are: this follows from the key alone,
+    /// whatever a claim says about its end.
+    pub(crate) fn ends(&self) -> Timestamp {
+        const HOUR: u64 = 3_600_000;
+        let length = match self.window {
+            Window::Request => 0,
+            Window::Hour => HOUR,
+            Window::Day => 24 * HOUR,
+            Window::Month => 31 * 24 * HOUR,
+        };
+        Timestamp::from_unix_millis(self.since.saturating_add(length).min(i64::MAX as u64))
     }
 
     /// Writes the key into a buffer, over what was in it.

@@ -3,7 +3,7 @@
 use inshore_domain::ReceiptId;
 use inshore_store::StoreError;
 
-use crate::sample::{open, receipt};
+use crate::sample::{close, open, receipt};
 
 #[tokio::test]
 async fn a_receipt_is_written_even_if_nobody_waits() {
@@ -23,10 +23,10 @@ async fn closing_carries_out_what_is_queued_and_frees_the_files() {
         drop(store.settle(receipt(number), Vec::new()));
     }
     let other_handle = store.clone();
-    store.close().await.unwrap();
+    close(&store).await;
     assert_eq!(other_handle.settle(receipt(5000), Vec::new()).await, Err(StoreError::Closed));
     assert_eq!(other_handle.receipts(1).await, Err(StoreError::Closed));
-    store.close().await.unwrap();
+    close(&store).await;
     assert!(!folder.path().join("inshore.db-wal").exists(), "the log is copied back and gone");
 
     let store = open(folder.path()).unwrap();
@@ -42,6 +42,6 @@ async fn one_at_a_time() {
     assert_eq!(refused, StoreError::InUse { path: folder.path().join("inshore.db") });
     assert!(refused.hint().is_some());
     store.settle(receipt(1), Vec::new()).await.unwrap();
-    store.close().await.unwrap();
+    close(&store).await;
     open(folder.path()).unwrap();
 }

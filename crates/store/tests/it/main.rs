@@ -2,9 +2,13 @@
 #![cfg(test)]
 
 mod closing;
+mod hammer;
+mod interleavings;
 mod kill;
+mod money;
 mod opening;
 mod retention;
 mod round_trip;
 mod sample;
 mod secrecy;
+mod spend;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use inshore_store::{Key, Store, StoreError, StoreOptions};
 
-use crate::sample::{key, open, receipt};
+use crate::sample::{close, key, open, receipt};
 
 /// Opens a file with this content, and gives the error; the content must be the same afterwards.
 fn refused(content: &[u8], key: Key) -> StoreError {
@@ -26,7 +26,7 @@ fn store_bytes() -> Vec<u8> {
         for number in 0..300 {
             drop(store.settle(receipt(number), Vec::new()));
         }
-        store.close().await.unwrap();
+        close(&store).await;
     });
     fs::read(folder.path().join("inshore.db")).unwrap()
 }
@@ -84,7 +84,7 @@ fn read_everything(folder: &Path) -> Result<(), StoreError> {
     let store = open(folder)?;
     runtime.block_on(async {
         let checked = store.verify().await;
-        store.close().await.unwrap();
+        close(&store).await;
         checked
     })
 }

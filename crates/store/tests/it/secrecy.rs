@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::sample::{open, receipt};
+use crate::sample::{close, open, receipt};
 
 #[tokio::test]
 async fn no_file_holds_a_receipt_in_the_clear() {
@@ -24,7 +24,7 @@ async fn no_file_holds_a_receipt_in_the_clear() {
         files.len()
     };
     assert!(search() >= 3, "database, log and lock");
-    store.close().await.unwrap();
+    close(&store).await;
     search();
 }
 
