@@ -124,7 +124,7 @@ impl Stream for AnswerStream {
                 State::Streaming(streaming) => match ready!(streaming.poll_event(context)) {
                     Some(Ok(event)) => {
                         streaming.note(&event);
-                        if let Err(cut) = streaming.running.count_piece(&event) {
+                        if let Some(cut) = streaming.running.count_piece(&event) {
                             self.settle(Some(Ending::Cut(cut)));
                             continue;
                         }

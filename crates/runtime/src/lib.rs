@@ -181,8 +181,11 @@ impl Runtime {
     /// then been said in a receipt too.
     pub async fn run(&self, request: Request) -> Result<Answer, RunError> {
         let registry = self.shared.registry.load_full();
-        let mut running = self.inspect(request, &registry)?;
-        let begun = match running.from_cache().await {
+        if let Some(error) = self.closed() {
+            return Err(error);
+        }
+        let mut running = self.inspect(request, &registry);
+        let begun = match running.look_in_cache().await {
             Some(kept) => execute::replay(running, &kept),
             None => execute::begin(refuse_if_nowhere(running).await?, &registry).await?,
         };
@@ -235,17 +238,23 @@ impl Runtime {
 
     /// Inspects and decides; refuses what no target may or can take.
     async fn admit(&self, request: Request, registry: &Registry) -> Result<Running, RunError> {
-        refuse_if_nowhere(self.inspect(request, registry)?).await
+        match self.closed() {
+            Some(error) => Err(error),
+            None => refuse_if_nowhere(self.inspect(request, registry)).await,
+        }
+    }
+
+    /// Why nothing new is taken on, where that is so.
+    fn closed(&self) -> Option<RunError> {
+        let closed = self.shared.tasks.is_closed();
+        closed.then(|| RunError::new(RunErrorKind::ShuttingDown, "the daemon is shutting down"))
     }
 
     /// Inspects and decides.
-    fn inspect(&self, request: Request, registry: &Registry) -> Result<Running, RunError> {
-        if self.shared.tasks.is_closed() {
-            return Err(RunError::new(RunErrorKind::ShuttingDown, "the daemon is shutting down"));
-        }
+    fn inspect(&self, request: Request, registry: &Registry) -> Running {
         let id = ReceiptId::new(self.shared.clock.now(), self.shared.clock.random());
         let (facts, decision) = self.decide_with(&request, registry, id);
-        Ok(Running {
+        Running {
             id,
             shared: self.shared.clone(),
             request: Arc::new(within_limits(request, &facts)),
@@ -264,7 +273,7 @@ impl Runtime {
             lead: None,
             notes: Vec::new(),
             settled: false,
-        })
+        }
     }
 }
 

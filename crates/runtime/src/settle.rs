@@ -117,7 +117,7 @@ impl Running {
     }
 
     /// Looks whether the answer has been given before; if not, and it is to be kept, it will be.
-    pub(crate) async fn from_cache(&mut self) -> Option<Arc<Kept>> {
+    pub(crate) async fn look_in_cache(&mut self) -> Option<Arc<Kept>> {
         let key = self.shared.cache.key(&self.request, &self.facts)?;
         let cache = self.shared.cache.clone();
         match cache.enter(key, self.now()).await? {

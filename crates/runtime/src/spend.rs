@@ -155,18 +155,16 @@ impl Running {
         self.egress.snapshot().iter().map(|record| record.bytes_out).sum()
     }
 
-    /// Notes a piece of answer. An error: more has come than was set aside for, and the answer must end here.
+    /// Notes a piece of answer. With an error more has come than was set aside for, and the answer must end here.
     ///
     /// Pieces are counted, as a piece has at least one token: whoever sends more of them than tokens were asked for does not keep
     /// to the limit, and would go on at the caller's expense. An answer that is not streamed is there, and paid, when it comes.
-    pub(crate) fn count_piece(&mut self, event: &Event) -> Result<(), RunError> {
+    pub(crate) fn count_piece(&mut self, event: &Event) -> Option<RunError> {
         let streamed = self.request.stream;
-        let Some(held) = self.held.last_mut().filter(|held| streamed && held.closing.is_none()) else {
-            return Ok(());
-        };
+        let held = self.held.last_mut().filter(|held| streamed && held.closing.is_none())?;
         held.pieces += u64::from(matches!(event, Event::Delta { .. }));
         if held.pieces <= held.most_output {
-            return Ok(());
+            return None;
         }
         // What was set aside is what this can have cost at most, and likely did.
         held.closing = Some(Closing::Settled(held.amounts));
@@ -176,7 +174,7 @@ impl Running {
              what came before is incomplete",
             held.target.id, held.most_output
         );
-        Err(RunError::new(RunErrorKind::ReservationUsedUp, message))
+        Some(RunError::new(RunErrorKind::ReservationUsedUp, message))
     }
 
     /// How each reservation of this request ends. A call that is still under way is settled if its answer is whole and its tokens are

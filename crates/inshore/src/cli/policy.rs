@@ -1,6 +1,6 @@
 //! `inshore policy`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use inshore_domain::{Capability, Target, TargetId, Tier};
@@ -82,7 +82,7 @@ fn check(context: &Context, file: Option<&PathBuf>) -> Outcome {
     Ok(context.output.line(&format!("{} policies are in force: {}", ids.len(), ids.join(", ")))?)
 }
 
-fn test(context: &Context, file: &PathBuf, policy: Option<&PathBuf>) -> Outcome {
+fn test(context: &Context, file: &Path, policy: Option<&PathBuf>) -> Outcome {
     let Loaded { mut config, .. } = context.config()?;
     if let Some(policy) = policy {
         config.policy.file = Some(policy.clone());
