@@ -124,6 +124,8 @@ pub struct EgressRecord {
     pub bytes_out: u64,
     /// Bytes of the response head and body received so far, likewise.
     pub bytes_in: u64,
+    /// The receipt that the other side wrote for this call, by its id there, where the other side is another Inshore.
+    pub remote_receipt: Option<String>,
 }
 
 /// Where a backend notes what it sends, while it sends it: what was sent counts also when the call fails.
@@ -144,6 +146,14 @@ impl EgressLog {
         if let Some(record) = records.get_mut(record) {
             record.bytes_out += bytes_out;
             record.bytes_in += bytes_in;
+        }
+    }
+
+    /// Names the other side's receipt in a record opened before.
+    pub fn name_remote_receipt(&self, record: usize, receipt: String) {
+        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = records.get_mut(record) {
+            record.remote_receipt = Some(receipt);
         }
     }
 

@@ -366,8 +366,12 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn refuser() -> Arc<Refuser> {
+        Refuser::new(target("cloud/m").into(), None, Arc::new(Still))
+    }
+
     fn readers() -> Vec<Box<dyn Reader>> {
-        let by = Refuser::new(target("cloud/m").into(), None, Arc::new(Still));
+        let by = refuser();
         vec![
             Box::new(OpenAiReader::new(by.clone(), true, 2)),
             Box::new(ResponsesReader::new(by.clone())),

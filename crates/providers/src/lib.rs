@@ -2,7 +2,7 @@
 //!
 //! Layout: [`gate`] the one way out: declared destinations, connections, byte counts; [`sse`] the framing of streamed
 //! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
-//! `anthropic`, `gemini` those there are, each with its own wire types; `json` and `vectors` what they share; `answer` the
+//! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share; `answer` the
 //! stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may come; [`provider`] the backend made of
 //! these; [`download`] model pulls.
 //!
@@ -16,6 +16,7 @@ mod anthropic;
 pub mod download;
 pub mod gate;
 mod gemini;
+mod inshore;
 mod json;
 mod openai;
 mod protocol;
@@ -27,6 +28,6 @@ mod splice;
 pub mod sse;
 mod vectors;
 
-pub use gate::{Destination, Gate, GateOptions, Timeouts};
+pub use gate::{BadIdentity, Destination, Gate, GateOptions, Timeouts, TlsIdentity};
 pub use provider::{Provider, ProviderKind, ProviderTarget};
 pub use secret::Secret;

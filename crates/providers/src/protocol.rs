@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, Method};
 use inshore_domain::request::{Chat, Dialect, Original, Task};
-use inshore_domain::{BackendError, BackendErrorKind, Call, Embeddings, Target};
+use inshore_domain::{BackendError, BackendErrorKind, Call, Embeddings, Target, Tier};
 
 use crate::answer::Reader;
 use crate::gate::Pieces;
@@ -20,6 +20,14 @@ pub(crate) trait Protocol: Send + Sync {
 
     /// Adds the headers that every call has, the key among them.
     fn authorise(&self, key: Option<&Secret>, headers: &mut HeaderMap) -> Result<(), KeyNotSendable>;
+
+    /// Adds headers that tell the other side of one call.
+    fn tell(&self, _call: &Call, _headers: &mut HeaderMap) {}
+
+    /// What the head of a response says of who did the work.
+    fn remote(&self, _head: &HeaderMap) -> Remote {
+        Remote::default()
+    }
 
     /// Writes a conversation or completion.
     fn generate(&self, call: &Call) -> Result<Prepared, BackendError>;
@@ -37,6 +45,17 @@ pub(crate) trait Protocol: Send + Sync {
 /// The key holds characters that cannot stand in a header.
 #[derive(Debug)]
 pub(crate) struct KeyNotSendable;
+
+/// What another Inshore says of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Remote {
+    /// The id of its receipt.
+    pub(crate) receipt: Option<String>,
+    /// The target that it took.
+    pub(crate) target: Option<String>,
+    /// How far away that is from it.
+    pub(crate) tier: Option<Tier>,
+}
 
 /// A request whose answer is a stream of events, streamed or not.
 pub(crate) struct Prepared {

@@ -16,8 +16,11 @@ use url::Url;
 
 use crate::answer::{self, Answer};
 use crate::anthropic::Anthropic;
-use crate::gate::{Account, BadDestination, Destination, Exchange, Gate, Pieces, Timeouts};
+use crate::gate::{
+    Account, BadDestination, Destination, Exchange, Gate, Pieces, Scheme, Timeouts, TlsIdentity,
+};
 use crate::gemini::Gemini;
+use crate::inshore::Inshore;
 use crate::openai::{Abilities, OpenAi};
 use crate::protocol::{Prepared, Protocol, Question};
 use crate::received::without_mark;
@@ -39,6 +42,8 @@ pub enum ProviderKind {
     Anthropic,
     /// Google's Gemini API.
     Gemini,
+    /// Another Inshore: OpenAI's API, with hints handed on and the other side's receipt named in the egress record.
+    Inshore,
 }
 
 /// A target and how it is reached.
@@ -55,6 +60,8 @@ pub struct ProviderTarget {
     pub plain_http: bool,
     /// Sent to this endpoint only: as a bearer token, as `x-api-key` to Anthropic, as `x-goog-api-key` to Gemini.
     pub key: Option<Secret>,
+    /// How this side shows itself there, and whom it trusts there; `None`: without a certificate, and whom the system trusts.
+    pub identity: Option<TlsIdentity>,
     /// How long to wait for what.
     pub timeouts: Timeouts,
     /// The endpoint knows `/responses`. Otherwise requests of that API are converted to chat completions.
@@ -78,6 +85,9 @@ pub enum BadProvider {
     /// The key holds characters that cannot be sent.
     #[error("the key of `{0}` holds a line break or another character that cannot be sent")]
     Key(String),
+    /// Certificates for plain HTTP, which has none.
+    #[error("`{0}` has certificates, but its base URL is not https")]
+    PlainIdentity(String),
 }
 
 /// A backend for one target. Cheap to share by `Arc`.
@@ -110,7 +120,13 @@ impl Provider {
     pub fn new(gate: Arc<Gate>, clock: Arc<dyn Clock>, options: ProviderTarget) -> Result<Self, BadProvider> {
         let of = if options.plain_http { Destination::of_plain } else { Destination::of };
         let bad_base_url = |error| BadProvider::BaseUrl { target: options.target.id.to_string(), error };
-        let destination = of(&options.base_url).map_err(bad_base_url)?;
+        let mut destination = of(&options.base_url).map_err(bad_base_url)?;
+        if let Some(identity) = options.identity.clone() {
+            if destination.scheme() != Scheme::Https {
+                return Err(BadProvider::PlainIdentity(options.target.id.to_string()));
+            }
+            destination = destination.with_identity(identity);
+        }
         let host = HeaderValue::try_from(destination.host_header())
             .map_err(|_| bad_base_url(BadDestination::Host))?;
         let by = Refuser::new(options.target.clone(), options.key.clone(), clock);
@@ -164,6 +180,9 @@ impl Provider {
         uri.push_str(path);
         let mut request = Request::builder().method(method).uri(uri).body(body).map_err(|_| broken())?;
         *request.headers_mut() = self.headers.clone();
+        if let Some(call) = call {
+            self.protocol.tell(call, request.headers_mut());
+        }
         // The trace joins our receipt to that of an edge node of the same organisation; it is nobody else's business.
         if let Some(call) = call.filter(|_| self.target().tier == Tier::Edge) {
             let parent = (call.request.id.to_bits() as u64).max(1);
@@ -182,6 +201,9 @@ impl Provider {
     ) -> Result<(response::Parts, Exchange), BackendError> {
         let account = Account { egress, target: &self.target().id };
         let (head, exchange) = self.gate.send(&self.destination, request, &self.timeouts, account).await?;
+        if let Some(receipt) = self.protocol.remote(&head.headers).receipt {
+            exchange.name_remote_receipt(receipt);
+        }
         if head.status != StatusCode::OK {
             let body = exchange.collect_some(MAX_ERROR_BODY, self.timeouts.connect).await;
             return Err(self.by.refusal(head.status, &head.headers, &body));
@@ -273,6 +295,7 @@ fn protocol(options: &ProviderTarget, by: &Arc<Refuser>) -> Box<dyn Protocol> {
         }
         ProviderKind::Anthropic => Box::new(Anthropic::new(by)),
         ProviderKind::Gemini => Box::new(Gemini::new(by)),
+        ProviderKind::Inshore => Box::new(Inshore::new(by)),
     }
 }
 

@@ -283,6 +283,8 @@ fn egress_from_row(row: EgressRow) -> EgressRecord {
         destination: row.destination,
         bytes_out: row.bytes_out,
         bytes_in: row.bytes_in,
+        // Rows do not keep it yet.
+        remote_receipt: None,
     }
 }
 
@@ -335,6 +337,7 @@ mod tests {
                 destination: "host:443".into(),
                 bytes_out: 700,
                 bytes_in: u64::MAX,
+                remote_receipt: None,
             }],
             in_doubt: Money { micros: 12, currency: Currency::USD },
             replay: Some(Replay { of: ReceiptId::from_bits(3), saved: Money::ZERO }),

@@ -9,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::Host;
 
@@ -42,11 +43,10 @@ async fn connect_unbounded(gate: &Gate, to: &Destination) -> Result<Link, GateEr
         Scheme::Http => Socket::Plain(stream),
         Scheme::Https => {
             let name = server_name(&to.host)?;
-            let connector = TlsConnector::from(tls(gate)?);
-            let stream = connector
-                .connect(name, stream)
-                .await
-                .map_err(|error| unreachable(&format!("no TLS: {error}")))?;
+            let connector = TlsConnector::from(tls(gate, to)?);
+            let stream = connector.connect(name, stream).await.map_err(|error| {
+                GateError::of_tls(&error).unwrap_or_else(|| unreachable(&format!("no TLS: {error}")))
+            })?;
             Socket::Tls(Box::new(stream))
         }
     };
@@ -122,14 +122,17 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, GateError> {
     }
 }
 
-fn tls(gate: &Gate) -> Result<Arc<ClientConfig>, GateError> {
-    gate.tls
-        .get_or_init(|| tls_config(&gate.options).map(Arc::new))
-        .clone()
-        .map_err(|message| unreachable(&message))
+fn tls(gate: &Gate, to: &Destination) -> Result<Arc<ClientConfig>, GateError> {
+    let own = || {
+        let make = || tls_config(system_roots(&gate.options)?, None).map(Arc::new);
+        gate.tls.get_or_init(make).clone()
+    };
+    let config = to.identity.as_ref().map_or_else(own, |identity| identity.config(&gate.options));
+    config.map_err(|message| unreachable(&message))
 }
 
-fn tls_config(options: &GateOptions) -> Result<ClientConfig, String> {
+/// The authorities that the system trusts, and those that the gate was made with.
+pub(super) fn system_roots(options: &GateOptions) -> Result<Arc<RootCertStore>, String> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
@@ -139,12 +142,22 @@ fn tls_config(options: &GateOptions) -> Result<ClientConfig, String> {
             "no certificate authorities were found on this system, so no https call can be made".into()
         );
     }
+    Ok(Arc::new(roots))
+}
+
+pub(super) fn tls_config(
+    roots: Arc<RootCertStore>,
+    client: Option<Arc<SingleCertAndKey>>,
+) -> Result<ClientConfig, String> {
     let provider = Arc::new(crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match client {
+        Some(client) => builder.with_client_cert_resolver(client),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

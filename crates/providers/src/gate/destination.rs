@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
+use super::identity::TlsIdentity;
+
 /// How a destination is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -15,7 +17,8 @@ pub enum Scheme {
     Https,
 }
 
-/// A scheme, host and port. Two are equal when these are, whatever else was declared.
+/// A scheme, host and port, and the certificates used there. Two are equal when these are, whatever else was declared, so
+/// that a connection made with one certificate is never used for another.
 #[derive(Debug, Clone)]
 pub struct Destination {
     pub(crate) scheme: Scheme,
@@ -23,6 +26,7 @@ pub struct Destination {
     pub(crate) port: u16,
     /// The config says that plain HTTP beyond private networks is meant.
     pub(crate) plain_declared: bool,
+    pub(super) identity: Option<TlsIdentity>,
     /// `host:port`, made once.
     authority: String,
 }
@@ -78,7 +82,14 @@ impl Destination {
             return Err(BadDestination::Plain(host.to_string()));
         }
         let authority = format!("{host}:{port}");
-        Ok(Self { scheme, host, port, plain_declared, authority })
+        Ok(Self { scheme, host, port, plain_declared, identity: None, authority })
+    }
+
+    /// The same with certificates of its own.
+    #[must_use]
+    pub fn with_identity(mut self, identity: TlsIdentity) -> Self {
+        self.identity = Some(identity);
+        self
     }
 
     /// Host and port, as receipts show them.
@@ -125,7 +136,10 @@ fn is_near(ip: IpAddr) -> bool {
 
 impl PartialEq for Destination {
     fn eq(&self, other: &Self) -> bool {
-        self.scheme == other.scheme && self.port == other.port && self.host == other.host
+        self.scheme == other.scheme
+            && self.port == other.port
+            && self.host == other.host
+            && self.identity == other.identity
     }
 }
 

@@ -1,6 +1,10 @@
 //! What can go wrong before a provider has said anything.
 
+use std::error::Error;
+use std::io;
+
 use inshore_domain::{BackendError, BackendErrorKind, Billed};
+use tokio_rustls::rustls::{self, AlertDescription};
 
 use super::Destination;
 
@@ -54,13 +58,48 @@ impl GateError {
 
     /// Reads an error of the HTTP layer. Its own words are kept only in part: they may quote what was received.
     pub(crate) fn from_http(error: &hyper::Error) -> Self {
-        if error.is_timeout() {
+        if let Some(refused) = Self::of_tls(error) {
+            refused
+        } else if error.is_timeout() {
             Self::new(GateErrorKind::Timeout, "the connection timed out")
         } else if error.is_parse() {
             Self::new(GateErrorKind::Protocol, "the answer is not HTTP/1.1")
         } else {
             Self::new(GateErrorKind::Broken, "the connection broke before the answer was complete")
         }
+    }
+
+    /// The error that a TLS alert amounts to, if there is one below. A server may look at the client's certificate only after
+    /// the client has begun to send (RFC 8446, section 4.4.2.4); it has then read nothing of it.
+    pub(crate) fn of_tls(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut below = Some(error);
+        let alert = loop {
+            let this = below?;
+            let io = this.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            match tls.or_else(|| this.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::AlertReceived(alert)) => break *alert,
+                _ => below = this.source(),
+            }
+        };
+        Some(match alert {
+            AlertDescription::CertificateRequired => Self::new(
+                GateErrorKind::Unreachable,
+                "the server asks for a client certificate, and none is configured",
+            ),
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError => {
+                let message = format!("the server refuses the client certificate ({alert:?})");
+                Self::new(GateErrorKind::Unreachable, message)
+            }
+            other => Self::new(GateErrorKind::Broken, format!("the server ended TLS ({other:?})")),
+        })
     }
 
     /// The same with the destination named.

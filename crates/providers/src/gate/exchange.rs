@@ -86,6 +86,11 @@ impl Exchange {
         Self { route, meter, body, link: Some(link), idle, last: Instant::now(), timer }
     }
 
+    /// Names the other side's receipt in the egress record.
+    pub(crate) fn name_remote_receipt(&self, receipt: String) {
+        self.meter.log.name_remote_receipt(self.meter.record, receipt);
+    }
+
     /// From now on no piece may take longer than this.
     pub(crate) fn shorten_idle(&mut self, idle: Duration) {
         self.idle = self.idle.min(idle);
@@ -116,7 +121,8 @@ impl Exchange {
                 Poll::Ready(Some(Err(error))) => {
                     self.link = None;
                     self.meter.note();
-                    return Poll::Ready(Some(Err(GateError::from_http(&error).at(&self.route.destination))));
+                    let error = GateError::from_http(&error).with_written(true);
+                    return Poll::Ready(Some(Err(error.at(&self.route.destination))));
                 }
                 Poll::Ready(None) => {
                     self.finish(cx);

@@ -12,6 +12,7 @@ mod connect;
 mod destination;
 mod error;
 mod exchange;
+mod identity;
 mod link;
 mod pieces;
 
@@ -29,6 +30,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 pub use destination::{BadDestination, Destination, Scheme};
 pub use error::{GateError, GateErrorKind};
 pub(crate) use exchange::Exchange;
+pub use identity::{BadIdentity, TlsIdentity};
 pub(crate) use pieces::Pieces;
 
 use exchange::Meter;
@@ -203,6 +205,7 @@ impl Gate {
             destination: route.destination.authority().to_owned(),
             bytes_out: 0,
             bytes_in: 0,
+            remote_receipt: None,
         };
         let mut meter = Meter::open(account.egress.clone(), record);
         loop {
@@ -224,7 +227,8 @@ impl Gate {
                 // Not one byte was written: the connection was closed while it lay idle.
                 Err((_, Some(unsent))) if !fresh => request = unsent,
                 Err((error, _)) => {
-                    return Err(error.with_written(meter.wrote()).at(&route.destination));
+                    let written = error.written && meter.wrote();
+                    return Err(error.with_written(written).at(&route.destination));
                 }
             }
         }

@@ -8,6 +8,7 @@
 mod anthropic;
 mod convert;
 mod download;
+mod edge;
 mod faults;
 mod foreign;
 mod gate;

@@ -58,7 +58,7 @@ pub(crate) fn target(model: &str, capabilities: &[Capability]) -> Target {
 
 pub(crate) fn options(kind: ProviderKind, base_url: &str, target: Target) -> ProviderTarget {
     let key = match kind {
-        ProviderKind::OpenAiCompatible => OPENAI_KEY,
+        ProviderKind::OpenAiCompatible | ProviderKind::Inshore => OPENAI_KEY,
         ProviderKind::Anthropic => ANTHROPIC_KEY,
         ProviderKind::Gemini => GEMINI_KEY,
     };
@@ -68,6 +68,7 @@ pub(crate) fn options(kind: ProviderKind, base_url: &str, target: Target) -> Pro
         base_url: base_url.parse().unwrap(),
         plain_http: false,
         key: Some(Secret::new(key)),
+        identity: None,
         timeouts: Timeouts::default(),
         responses_api: false,
         stream_usage: true,

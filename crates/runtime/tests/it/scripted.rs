@@ -131,7 +131,8 @@ impl Backend for Scripted {
 fn note(call: &Call, bytes_out: u64) {
     if let Some(destination) = call.target.destination.clone() {
         let target = call.target.id.clone();
-        call.egress.open(EgressRecord { target, destination, bytes_out, bytes_in: 1 });
+        let bytes_in = 1;
+        call.egress.open(EgressRecord { target, destination, bytes_out, bytes_in, remote_receipt: None });
     }
 }
 

@@ -54,7 +54,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 
 fn egress() -> impl Strategy<Value = EgressRecord> {
     (target(), text(), any::<u64>(), any::<u64>()).prop_map(|(target, destination, bytes_out, bytes_in)| {
-        EgressRecord { target, destination, bytes_out, bytes_in }
+        EgressRecord { target, destination, bytes_out, bytes_in, remote_receipt: None }
     })
 }
 

@@ -119,6 +119,7 @@ pub(crate) fn receipt(number: u128) -> Receipt {
             destination: "edge.local:8080".into(),
             bytes_out: 1200,
             bytes_in: 800,
+            remote_receipt: None,
         }],
         cost: Money::ZERO,
         in_doubt: Money::ZERO,
