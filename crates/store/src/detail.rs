@@ -80,6 +80,7 @@ struct EgressRow {
     destination: String,
     bytes_out: u64,
     bytes_in: u64,
+    remote_receipt: Option<String>,
 }
 
 /// The lists of a receipt.
@@ -274,6 +275,7 @@ fn egress_to_row(record: &EgressRecord) -> EgressRow {
         destination: clamp(&record.destination).to_owned(),
         bytes_out: record.bytes_out,
         bytes_in: record.bytes_in,
+        remote_receipt: record.remote_receipt.as_deref().map(|id| clamp(id).to_owned()),
     }
 }
 
@@ -283,8 +285,7 @@ fn egress_from_row(row: EgressRow) -> EgressRecord {
         destination: row.destination,
         bytes_out: row.bytes_out,
         bytes_in: row.bytes_in,
-        // Rows do not keep it yet.
-        remote_receipt: None,
+        remote_receipt: row.remote_receipt,
     }
 }
 
@@ -337,7 +338,7 @@ mod tests {
                 destination: "host:443".into(),
                 bytes_out: 700,
                 bytes_in: u64::MAX,
-                remote_receipt: None,
+                remote_receipt: Some("rcpt_on_the_node".into()),
             }],
             in_doubt: Money { micros: 12, currency: Currency::USD },
             replay: Some(Replay { of: ReceiptId::from_bits(3), saved: Money::ZERO }),
