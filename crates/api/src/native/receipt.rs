@@ -98,6 +98,9 @@ struct WireEgress<'a> {
     destination: &'a str,
     bytes_out: u64,
     bytes_in: u64,
+    /// The other side's receipt for the call, where the other side is another Inshore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote_receipt: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -210,5 +213,6 @@ fn egress(record: &inshore_domain::EgressRecord) -> WireEgress<'_> {
         destination: &record.destination,
         bytes_out: record.bytes_out,
         bytes_in: record.bytes_in,
+        remote_receipt: record.remote_receipt.as_deref(),
     }
 }

@@ -58,7 +58,7 @@ pub(super) const MODEL: [&str; 10] = [
 ];
 
 /// Keys of one `[[targets]]`.
-pub(super) const TARGET: [&str; 23] = [
+pub(super) const TARGET: [&str; 26] = [
     "id",
     "tier",
     "kind",
@@ -66,6 +66,9 @@ pub(super) const TARGET: [&str; 23] = [
     "model",
     "aliases",
     "key",
+    "ca",
+    "client_certificate",
+    "client_key",
     "permit",
     "max_sensitivity",
     "context_window",

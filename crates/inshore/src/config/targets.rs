@@ -1,6 +1,7 @@
 //! `[[targets]]`: models on other machines.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use inshore_domain::{Capabilities, Capability, Currency, Price, Sensitivity, Tier};
@@ -19,6 +20,8 @@ pub(crate) enum TargetKind {
     Anthropic,
     /// Google's Gemini API.
     Gemini,
+    /// That of another Inshore.
+    Inshore,
 }
 
 /// Where a target's key is kept; never the key itself.
@@ -40,6 +43,7 @@ pub(crate) struct RemoteTarget {
     pub(crate) model: String,
     pub(crate) aliases: Vec<String>,
     pub(crate) key: Option<KeySource>,
+    pub(crate) certificates: Certificates,
     /// `None`: not permitted at all.
     pub(crate) permitted_up_to: Option<Sensitivity>,
     pub(crate) context_window: u32,
@@ -62,6 +66,15 @@ pub(crate) struct RemoteTarget {
     pub(crate) stream_usage: bool,
 }
 
+/// Files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Certificates {
+    /// Authorities that are trusted at this target instead of the system's.
+    pub(crate) authority: Option<PathBuf>,
+    /// This side's certificate and its key.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+}
+
 /// `None`: the provider client's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Timeouts {
@@ -76,8 +89,14 @@ const USUAL: [Capability; 4] =
 const USUAL_ANTHROPIC: [Capability; 2] = [Capability::Chat, Capability::Tools];
 const USUAL_GEMINI: [Capability; 4] =
     [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Vision];
-const KINDS: [(&str, TargetKind); 3] =
-    [("openai", TargetKind::OpenAi), ("anthropic", TargetKind::Anthropic), ("gemini", TargetKind::Gemini)];
+const USUAL_INSHORE: [Capability; 4] =
+    [Capability::Chat, Capability::Completion, Capability::Tools, Capability::JsonSchema];
+const KINDS: [(&str, TargetKind); 4] = [
+    ("openai", TargetKind::OpenAi),
+    ("anthropic", TargetKind::Anthropic),
+    ("gemini", TargetKind::Gemini),
+    ("inshore", TargetKind::Inshore),
+];
 
 pub(super) fn targets(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
     let settings = reader.settings;
@@ -111,6 +130,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         model: reader.text("model"),
         aliases: reader.texts("aliases"),
         key: reader.maybe("key", key).flatten(),
+        certificates: certificates(reader),
         permitted_up_to: permitted(reader),
         // Small enough that a model of unknown size is not sent what it cannot read.
         context_window: reader
@@ -121,6 +141,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
             TargetKind::OpenAi => USUAL.into_iter().collect(),
             TargetKind::Anthropic => USUAL_ANTHROPIC.into_iter().collect(),
             TargetKind::Gemini => USUAL_GEMINI.into_iter().collect(),
+            TargetKind::Inshore => USUAL_INSHORE.into_iter().collect(),
         }),
         price: price(reader),
         region: reader.maybe("region", Reader::text),
@@ -190,6 +211,27 @@ fn key(reader: &mut Reader<'_>, path: &str) -> Option<KeySource> {
         reader.wrong(path, "`key` must name where the key is kept".to_owned(), Some(hint));
     }
     source
+}
+
+fn certificates(reader: &mut Reader<'_>) -> Certificates {
+    let authority = reader.maybe("ca", Reader::path);
+    let certificate = reader.maybe("client_certificate", Reader::path);
+    let key = reader.maybe("client_key", Reader::path);
+    if certificate.is_some() != key.is_some() {
+        let (there, missing) = if key.is_none() {
+            ("client_certificate", "client_key")
+        } else {
+            ("client_key", "client_certificate")
+        };
+        reader.wrong(there, format!("`{there}` needs `{missing}` beside it"), None);
+    }
+    let secure =
+        reader.value("base_url").and_then(Value::as_str).is_none_or(|url| url.starts_with("https://"));
+    if !secure && (authority.is_some() || certificate.is_some()) {
+        let hint = Some("begin it with `https://`, or leave the certificates out");
+        reader.wrong("base_url", "certificates are of no use at an address of `http://`".to_owned(), hint);
+    }
+    Certificates { authority, client: certificate.zip(key) }
 }
 
 fn capabilities(reader: &mut Reader<'_>, path: &str) -> Capabilities {

@@ -51,7 +51,7 @@ fn the_sample_documents_every_key() {
             entries.flat_map(|entry| entry.entries.keys().map(String::as_str)).collect();
         assert_eq!(said, known.iter().copied().collect(), "`{section}`");
     }
-    assert_eq!(sample.config.targets.len(), 2);
+    assert_eq!(sample.config.targets.len(), 3);
     assert_eq!(
         sample.config.targets[0].permitted_up_to, None,
         "an example must not permit anything in the cloud"
@@ -160,6 +160,20 @@ fn targets_are_closed_unless_opened() {
     assert!(message.contains("never leaves the device"), "{message}");
     assert!(problem(&format!("{TARGET}{TARGET}")).contains("two targets with the id `a`"));
     assert!(problem("[[targets]]\nid = \"a\"\n").contains("this target has no `base_url`"));
+}
+
+#[test]
+fn certificates_come_in_pairs_and_only_with_tls() {
+    let config = check(&format!(
+        "{TARGET}ca = \"/ca.pem\"\nclient_certificate = \"/c.pem\"\nclient_key = \"~/c.key\"\n"
+    ));
+    let certificates = config.unwrap().config.targets.remove(0).certificates;
+    assert_eq!(certificates.authority, Some("/ca.pem".into()));
+    assert_eq!(certificates.client, Some(("/c.pem".into(), "/home/me/c.key".into())));
+    let half = problem(&format!("{TARGET}client_key = \"/c.key\"\n"));
+    assert_eq!(half.trim(), "config.toml:6: `client_key` needs `client_certificate` beside it");
+    let plain = TARGET.replace("https://", "http://");
+    assert!(problem(&format!("{plain}ca = \"/ca.pem\"\n")).contains("of no use at an address of `http://`"));
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Remote targets: from the config to backends.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use inshore_domain::{Clock, Target, TargetId};
-use inshore_providers::{Destination, Gate, Provider, ProviderKind, ProviderTarget, Secret, Timeouts};
+use inshore_providers::{
+    Destination, Gate, Provider, ProviderKind, ProviderTarget, Secret, Timeouts, TlsIdentity,
+};
 use inshore_runtime::Registered;
 use url::Url;
+use zeroize::Zeroizing;
 
-use crate::config::{KeySource, RemoteTarget, TargetKind};
+use crate::config::{Certificates, KeySource, RemoteTarget, TargetKind};
 use crate::environment::Environment;
 use crate::secrets::{self, Patience};
 
@@ -61,10 +65,12 @@ fn provider(
             TargetKind::OpenAi => ProviderKind::OpenAiCompatible,
             TargetKind::Anthropic => ProviderKind::Anthropic,
             TargetKind::Gemini => ProviderKind::Gemini,
+            TargetKind::Inshore => ProviderKind::Inshore,
         },
         base_url,
         plain_http: remote.plain_http,
         key: key(remote, environment)?,
+        identity: identity(remote)?,
         timeouts: Timeouts {
             connect: remote.timeouts.connect.unwrap_or(usual.connect),
             first_byte: remote.timeouts.first_byte.unwrap_or(usual.first_byte),
@@ -85,6 +91,25 @@ fn destination(remote: &RemoteTarget) -> Result<Destination> {
     let base_url: Url =
         remote.base_url.parse().with_context(|| format!("`{}` is not an address", remote.base_url))?;
     Ok(if remote.plain_http { Destination::of_plain(&base_url) } else { Destination::of(&base_url) }?)
+}
+
+/// Reads the certificates. A target that is not permitted needs none, as with its key.
+fn identity(remote: &RemoteTarget) -> Result<Option<TlsIdentity>> {
+    let Certificates { authority, client } = &remote.certificates;
+    if remote.permitted_up_to.is_none() || (authority.is_none() && client.is_none()) {
+        return Ok(None);
+    }
+    let read = |path: &Path| {
+        let text = std::fs::read(path).map(Zeroizing::new);
+        text.with_context(|| format!("`{}` cannot be read", path.display()))
+    };
+    let authority = authority.as_deref().map(read).transpose()?;
+    let client = match client {
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        None => None,
+    };
+    let pair = client.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
+    Ok(Some(TlsIdentity::from_pem(pair, authority.as_ref().map(|text| text.as_slice()))?))
 }
 
 fn target(remote: &RemoteTarget, authority: &str) -> Target {
