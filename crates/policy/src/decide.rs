@@ -11,7 +11,7 @@ use std::sync::Arc;
 use inshore_domain::{Decision, Estimate, Exclusion, Facts, Money, Step, Strategy, Target, Verdict};
 
 use crate::cost;
-use crate::rules::{Asking, Resource, Rules};
+use crate::rules::{Resource, Rules};
 
 pub use constraints::names;
 pub use objective::{Criterion, Misses, Objective};
@@ -78,7 +78,7 @@ impl Prepared {
                 verdicts.push(Verdict::new(target.id.clone(), Err(exclusion)));
                 continue;
             }
-            let judgement = seat.resource.judge(asking.get_or_insert_with(|| Asking::new(facts)));
+            let judgement = seat.resource.judge(asking.get_or_insert_with(|| self.rules.asking(facts)));
             let mut verdict =
                 Verdict { policies: judgement.policies, ..Verdict::new(target.id.clone(), Ok(0)) };
             match judgement.outcome {

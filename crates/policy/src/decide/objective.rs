@@ -108,33 +108,43 @@ pub(super) struct Ranking<'a> {
 pub(super) fn rank<'a>(facts: &Facts, settings: &Settings, candidates: Vec<Candidate<'a>>) -> Ranking<'a> {
     let mut ranking = Ranking { ordered: candidates, missing: Vec::new() };
     if settings.objective.misses == Misses::Out {
-        ranking.leave_out(|candidate| candidate.floor(facts));
-        ranking.leave_out(|candidate| candidate.deadline(facts));
+        ranking.leave_out(|_| false, |candidate| candidate.floor(facts));
+        // Being in time is no reason to be chosen over a target whose answers are not known to be too bad.
+        let poor = |candidate: &Candidate<'_>| missed(candidate.floor(facts));
+        ranking.leave_out(poor, |candidate| candidate.deadline(facts));
     }
     let criteria = Criterion::of(facts.prefer.unwrap_or(settings.objective.prefer));
     // A stable sort keeps the given order among equals.
     ranking.ordered.sort_by(|a, b| {
-        let orders = criteria.iter().map(|criterion| compare(*criterion, facts, settings, a, b));
-        orders.fold(Ordering::Equal, Ordering::then)
+        let mut orders = criteria.iter().map(|criterion| compare(*criterion, facts, settings, a, b));
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     });
     ranking
 }
 
 impl Ranking<'_> {
-    /// Excludes what is known to miss a standard, when something is known to meet it.
-    fn leave_out(&mut self, standard: impl Fn(&Candidate<'_>) -> Option<Result<(), Exclusion>>) {
-        if !self.ordered.iter().any(|candidate| matches!(standard(candidate), Some(Ok(())))) {
-            return;
-        }
+    /// Excludes what is known to miss a standard, when something is known to meet it that misses nothing weightier
+    /// than the excluded does.
+    fn leave_out(
+        &mut self,
+        weightier: impl Fn(&Candidate<'_>) -> bool,
+        standard: impl Fn(&Candidate<'_>) -> Option<Result<(), Exclusion>>,
+    ) {
+        let meeting = self.ordered.iter().filter(|candidate| matches!(standard(candidate), Some(Ok(()))));
+        let Some(best) = meeting.map(&weightier).min() else { return };
         let missing = &mut self.missing;
         self.ordered.retain(|candidate| match standard(candidate) {
-            Some(Err(exclusion)) => {
+            Some(Err(exclusion)) if best <= weightier(candidate) => {
                 missing.push((*candidate, exclusion));
                 false
             }
             _ => true,
         });
     }
+}
+
+fn missed(standard: Option<Result<(), Exclusion>>) -> bool {
+    matches!(standard, Some(Err(_)))
 }
 
 fn compare(
@@ -144,7 +154,6 @@ fn compare(
     a: &Candidate<'_>,
     b: &Candidate<'_>,
 ) -> Ordering {
-    let missed = |standard: Option<Result<(), Exclusion>>| matches!(standard, Some(Err(_)));
     let other_model = |target: &Target| settings.default_device.as_ref() != Some(&target.id);
     let first_token = |candidate: &Candidate<'_>| candidate.estimate.first_token.unwrap_or(Duration::MAX);
     match criterion {

@@ -136,6 +136,22 @@ fn quality_below_the_floor_is_out_when_another_is_known_to_reach_it() {
 }
 
 #[test]
+fn being_in_time_does_not_make_up_for_bad_answers() {
+    let mut targets = three();
+    targets[2].quality = Some(20);
+    let facts = Facts {
+        quality_floor: Some(50),
+        latency_budget: Some(Duration::from_millis(300)),
+        first_token: vec![after("device/small", 100), after("openai/big", 900), after("box/mid", 900)],
+        ..facts("auto")
+    };
+    // The only target in time is the one that is known to be bad.
+    check(&facts, &targets, "box/mid > openai/big > device/small |");
+    targets[2].quality = None;
+    check(&facts, &targets, "device/small | openai/big:too_slow box/mid:too_slow");
+}
+
+#[test]
 fn each_preference_has_its_order() {
     let mut targets = three();
     targets[0].quality = Some(90);

@@ -4,6 +4,7 @@
 //! depends on the target and the action alone is answered when targets or rules change ([`Resource::new`]), what is left is an
 //! expression that Cedar's evaluator takes as it is. A property test holds both to the same answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(crate) struct Policy {
     pub(super) line: usize,
     pub(super) source: ast::Policy,
     /// What is left to ask once action and resource are known to fit.
-    condition: Expr,
+    pub(super) condition: Expr,
 }
 
 impl Policy {
@@ -88,21 +89,19 @@ impl Resource {
             fitting.sort_by_key(|policy| policy.source.effect() == Effect::Permit);
             fitting
         };
-        Self {
-            infer: of(Action::Infer),
-            embed: of(Action::Embed),
-            uid: uid.clone(),
-            entities: entities.clone(),
-        }
+        let (infer, embed) = (of(Action::Infer), of(Action::Embed));
+        Self { uid, entities, infer, embed }
     }
 
     /// Puts the question to every policy that can apply.
     pub(crate) fn judge(&self, asking: &Asking) -> Judgement {
-        let Ok(entities) = with_entity(self.entities.clone(), asking.user.clone()) else {
-            return Judgement {
-                outcome: Err(vec!["the policies could not be asked".into()]),
-                policies: Vec::new(),
-            };
+        let entities = match &asking.user {
+            None => Ok(Cow::Borrowed(&self.entities)),
+            Some(user) => with_entity(self.entities.clone(), user.clone()).map(Cow::Owned),
+        };
+        let Ok(entities) = entities else {
+            let outcome = Err(vec!["the policies could not be asked".into()]);
+            return Judgement { outcome, policies: Vec::new() };
         };
         let request =
             words::request(asking.principal.clone(), asking.action, &self.uid, asking.context.clone());

@@ -29,7 +29,8 @@ pub(super) fn statements(text: &str) -> Result<Vec<usize>, PolicyErrors> {
     while let Some((at, char)) = rest.next() {
         match char {
             '/' if rest.peek().is_some_and(|(_, next)| *next == '/') => {
-                while rest.next_if(|(_, char)| *char != '\n').is_some() {}
+                // As in Cedar, where a carriage return alone ends a comment too.
+                while rest.next_if(|(_, char)| !matches!(char, '\n' | '\r')).is_some() {}
             }
             '"' => {
                 scan.token(text, at)?;
@@ -116,6 +117,7 @@ mod tests {
         assert_eq!(starts(" // permit; \n permit; forbid"), [14, 22]);
         assert_eq!(starts(r#"a "x;\";" b; c"#), [0, 13]);
         assert_eq!(starts("\"never closed; a; b"), [0]);
+        assert_eq!(starts("// a\rb; c"), [5, 8]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ fn read(text: &str) -> Rules {
 
 /// What the policies say of one target: `ok` or the reasons, and the policies that say so.
 fn judged(rules: &Rules, facts: &Facts, target: &Target) -> String {
-    let judgement = rules.resource(target).judge(&Asking::new(facts));
+    let judgement = rules.resource(target).judge(&rules.asking(facts));
     let outcome = judgement.outcome.map_or_else(|reasons| reasons.join("; "), |()| "ok".into());
     format!("{outcome} | {}", judgement.policies.join(" "))
 }

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
+use super::uses::Uses;
 use cedar_policy_core::FromNormalizedStr;
 use cedar_policy_core::ast::{
     Context, Eid, Entity, EntityType, EntityUID, EntityUIDEntry, Literal, Name, Request, Value, ValueKind,
@@ -25,20 +26,21 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Asking {
     pub(super) principal: Arc<EntityUID>,
-    pub(super) user: Arc<Entity>,
+    /// `None`: no policy asks about the user.
+    pub(super) user: Option<Arc<Entity>>,
     pub(super) action: Action,
     pub(super) context: Context,
 }
 
 impl Asking {
-    pub(crate) fn new(facts: &Facts) -> Self {
-        let user = user(facts);
+    pub(super) fn new(facts: &Facts, uses: &Uses) -> Self {
         let embeds = facts.needs.has(Capability::Embeddings);
+        let name = facts.principal.user.as_deref();
         Self {
-            principal: Arc::new(user.uid().clone()),
-            user: Arc::new(user),
+            principal: name.map_or_else(nobody, |name| Arc::new(uid(&WORDS.user, name))),
+            user: uses.user.then(|| Arc::new(user(facts))),
             action: if embeds { Action::Embed } else { Action::Infer },
-            context: context(facts),
+            context: context(facts, uses),
         }
     }
 }
@@ -156,41 +158,52 @@ pub(super) fn target(target: &Target, tags: &[String]) -> Entity {
     entity(uid(&WORDS.target, &target.id.0), attributes, parents.map(|uid| (**uid).clone()).collect())
 }
 
-fn context(facts: &Facts) -> Context {
+/// The attributes that some policy asks about.
+fn context(facts: &Facts, uses: &Uses) -> Context {
     let device = &facts.device;
-    let mut pairs: Vec<(&str, Value)> = Vec::with_capacity(24);
-    pairs.extend([
-        ("sensitivity", whole(rank(facts.sensitivity))),
-        ("findings", findings(facts)),
-        ("egress", Value::from(facts.egress)),
-        ("model", text(&facts.model)),
-        ("needs", capabilities(facts.needs)),
-        ("prompt_tokens", whole(facts.prompt_tokens)),
-        ("answers", whole(facts.answers)),
-        ("offline", Value::from(device.offline)),
-        ("queue_depth", whole(device.queue_depth)),
-    ]);
-    let level = word(&WORDS.levels, facts.sensitivity.as_str());
-    let profile = word(&WORDS.profiles, facts.profile.as_str());
-    let optional = [
-        ("level", level),
-        ("profile", profile),
-        ("feature", facts.feature.as_deref().map(text)),
-        ("regions", facts.regions.as_deref().map(texts)),
-        ("max_output_tokens", facts.max_output_tokens.map(whole)),
-        ("latency_budget", facts.latency_budget.map(|budget| amount(budget.as_millis()))),
-        ("quality_floor", facts.quality_floor.map(whole)),
-        ("metered", device.metered.map(Value::from)),
-        ("on_battery", device.on_battery.map(Value::from)),
-        ("battery_percent", device.battery_percent.map(whole)),
-        ("hot", device.hot.map(Value::from)),
-        ("memory_available_percent", device.memory_available_percent.map(whole)),
-    ];
-    pairs.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    match Value::record(pairs, None).value {
+    let mut pairs = Pairs { uses, pairs: Vec::with_capacity(24) };
+    pairs.add("sensitivity", || whole(rank(facts.sensitivity)));
+    pairs.add_known("level", || word(&WORDS.levels, facts.sensitivity.as_str()));
+    pairs.add("findings", || findings(facts));
+    pairs.add_known("feature", || facts.feature.as_deref().map(text));
+    pairs.add("egress", || Value::from(facts.egress));
+    pairs.add_known("regions", || facts.regions.as_deref().map(texts));
+    pairs.add_known("profile", || word(&WORDS.profiles, facts.profile.as_str()));
+    pairs.add("model", || text(&facts.model));
+    pairs.add("needs", || capabilities(facts.needs));
+    pairs.add("prompt_tokens", || whole(facts.prompt_tokens));
+    pairs.add_known("max_output_tokens", || facts.max_output_tokens.map(whole));
+    pairs.add("answers", || whole(facts.answers));
+    pairs.add_known("latency_budget", || facts.latency_budget.map(|budget| amount(budget.as_millis())));
+    pairs.add_known("quality_floor", || facts.quality_floor.map(whole));
+    pairs.add("offline", || Value::from(device.offline));
+    pairs.add_known("metered", || device.metered.map(Value::from));
+    pairs.add_known("on_battery", || device.on_battery.map(Value::from));
+    pairs.add_known("battery_percent", || device.battery_percent.map(whole));
+    pairs.add_known("hot", || device.hot.map(Value::from));
+    pairs.add_known("memory_available_percent", || device.memory_available_percent.map(whole));
+    pairs.add("queue_depth", || whole(device.queue_depth));
+    match Value::record(pairs.pairs, None).value {
         ValueKind::Record(pairs) => Context::Value(pairs),
         // A record is a record; without one, whatever asks for an attribute fails, and so does not permit.
         _ => Context::empty(),
+    }
+}
+
+struct Pairs<'a> {
+    uses: &'a Uses,
+    pairs: Vec<(&'static str, Value)>,
+}
+
+impl Pairs<'_> {
+    fn add(&mut self, name: &'static str, value: impl FnOnce() -> Value) {
+        self.add_known(name, || Some(value()));
+    }
+
+    fn add_known(&mut self, name: &'static str, value: impl FnOnce() -> Option<Value>) {
+        if self.uses.attribute(name) {
+            self.pairs.extend(value().map(|value| (name, value)));
+        }
     }
 }
 

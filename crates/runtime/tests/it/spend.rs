@@ -236,6 +236,7 @@ impl Backend for Biller {
                 destination: "api".into(),
                 bytes_out: 100,
                 bytes_in: 0,
+                remote_receipt: None,
             };
             call.egress.open(record);
             if way == 1 {

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 /// Policies of every form that a head and a condition can have.
-const POOL: [&str; 19] = [
+const POOL: [&str; 20] = [
     "permit (principal, action, resource);",
     "forbid (principal, action, resource) when { context.sensitivity > 1 };",
     r#"permit (principal == User::"anna", action, resource);"#,
@@ -30,6 +30,7 @@ const POOL: [&str; 19] = [
     r#"permit (principal, action, resource) when { context has regions && resource has region && context.regions.contains(resource.region) };"#,
     r#"forbid (principal, action, resource) when { context.findings.containsAny(["iban", "email"]) && !(resource.can.contains(Capability::"chat")) };"#,
     r#"permit (principal, action, resource) when { context.level == Sensitivity::"public" || context.profile == Profile::"batch" };"#,
+    r#"permit (principal, action, resource) when { {all: context}.all.sensitivity == 0 };"#,
     r#"forbid (principal, action, resource) when { if context has metered then context.metered else context.offline };"#,
     r#"permit (principal, action, resource) when { principal has name && principal.name like "a*" && principal.app != "x" };"#,
     r#"forbid (principal, action, resource) when { context.answers * 9223372036854775807 > 2 };"#,
@@ -110,12 +111,15 @@ fn any_target() -> impl Strategy<Value = (Target, Vec<String>)> {
 
 /// What Cedar's own authorizer says of the same question, with everything checked against the schema.
 fn reference(rules: &Rules, facts: &Facts, target: &Target, tags: &[String]) -> bool {
-    let asking = Asking::new(facts);
+    // Everything that a policy might ask about, whether or not one does.
+    let everything: ast::Expr = "principal == context".parse().expect("an expression");
+    let asking = Asking::new(facts, &Uses::of([&everything]));
     let extensions = Extensions::all_available();
     let schema = CoreSchema::new(parse::schema());
     let resource = words::target(target, tags);
     let uid = Arc::new(resource.uid().clone());
-    let all = [resource, (*asking.user).clone()];
+    let user = asking.user.as_deref().expect("the user is asked about").clone();
+    let all = [resource, user];
     let entities = Entities::from_entities(all, Some(&schema), TCComputation::ComputeNow, extensions);
     let entities = entities.expect("the entities are as the schema says");
     let unchecked = words::request(asking.principal.clone(), asking.action, &uid, asking.context.clone());
@@ -148,7 +152,6 @@ fn reference(rules: &Rules, facts: &Facts, target: &Target, tags: &[String]) -> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn our_answers_are_those_of_cedars_authorizer(
         facts in any_facts(),
@@ -159,7 +162,7 @@ proptest! {
         let settings = Settings { without_shipped, ..Settings::default() };
         let rules = Rules::parse(&texts.join("\n"), settings).expect("valid");
         let rules = rules.with_tags([(target.id.clone(), tags.clone())]);
-        let judgement = rules.resource(&target).judge(&Asking::new(&facts));
+        let judgement = rules.resource(&target).judge(&rules.asking(&facts));
         prop_assert_eq!(judgement.outcome.is_ok(), reference(&rules, &facts, &target, &tags), "{:?}", judgement);
     }
 }
