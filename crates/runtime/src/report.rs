@@ -52,23 +52,22 @@ impl Runtime {
         Ok(SpendReport { rows, saved, compared_with, forecast: self.forecast().await? })
     }
 
-    /// What the month will have cost: what it has cost up to last midnight, for each of its days.
+    /// What the month will have cost: what it has cost up to now, for as long as it is.
     async fn forecast(&self) -> Result<Option<Money>, StoreError> {
         const DAY: u64 = 86_400_000;
         let now = self.shared.clock.now();
         let (from, Some(end)) = caps::window(Window::Month, now, now) else { return Ok(None) };
-        let midnight = now.unix_millis() - now.unix_millis() % DAY;
-        let days = midnight.saturating_sub(from.unix_millis()) / DAY;
-        let length = end.unix_millis().saturating_sub(from.unix_millis()) / DAY;
-        if days == 0 {
+        let passed = now.unix_millis().saturating_sub(from.unix_millis());
+        let length = end.unix_millis().saturating_sub(from.unix_millis());
+        if passed < DAY {
             return Ok(None);
         }
-        let query = SpendQuery { from, to: Timestamp::from_unix_millis(midnight), by: SpendBy::Day };
-        let currency = self.shared.spending.load().currency;
+        let query = SpendQuery { from, to: end, by: SpendBy::Day };
+        let currency = self.currency();
         let rows = self.shared.store.spend(query).await?;
         let settled = rows.iter().map(|row| row.settled).filter(|money| money.currency == currency);
         let spent = settled.fold(0_i128, |sum, money| sum + i128::from(money.micros));
-        let micros = spent * i128::from(length) / i128::from(days);
+        let micros = spent * i128::from(length) / i128::from(passed);
         Ok(Some(Money { micros: i64::try_from(micros).unwrap_or(i64::MAX), currency }))
     }
 

@@ -76,6 +76,8 @@ async fn what_was_used_is_settled_and_the_rest_of_the_worst_case_is_free_again()
     };
     let report = world.runtime.spend(all).await.unwrap();
     assert_eq!((report.rows[0].settled.micros, report.rows[0].requests), (36, 2));
+    // 13.93 of November's 30 days have passed.
+    assert_eq!(report.forecast.map(|money| money.micros), Some(77));
     world.store.verify().await.unwrap();
 }
 
