@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 
 use inshore_domain::{
     Claim, Closing, Currency, Principal, Receipt, ReceiptId, Reservation, ReservationId, Timestamp,
@@ -54,7 +54,7 @@ impl StoreOptions {
 }
 
 /// A handle to the open database. Cheap to clone; the database closes when [`Store::close`] is called or the last
-/// handle is dropped (then without anybody waiting for it).
+/// handle is dropped, which then waits for it.
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -66,8 +66,8 @@ struct Shared {
     desk: Arc<Desk>,
     mirror: Arc<Mirror>,
     lost: Arc<Lost>,
-    // After `orders`, because fields are dropped in order: the thread is woken when it can see that nobody is left.
-    writer: Wakeful,
+    // Last, because fields are dropped in order: the threads are woken when they can see that nobody is left.
+    threads: Threads,
 }
 
 impl fmt::Debug for Shared {
@@ -78,12 +78,22 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A parked thread that is woken when this is dropped.
-struct Wakeful(Thread);
+/// The writer's and the reader's thread.
+struct Threads {
+    /// Parked while there is nothing to do.
+    writer: Thread,
+    running: Vec<JoinHandle<()>>,
+}
 
-impl Drop for Wakeful {
+impl Drop for Threads {
+    /// Waits until the files are closed. A process that ended before would take the cipher library away from under them: it cleans
+    /// up after itself when `main` returns, whoever is still at work.
     fn drop(&mut self) {
-        self.0.unpark();
+        self.writer.unpark();
+        for thread in self.running.drain(..).filter(|thread| thread.thread().id() != thread::current().id()) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -91,7 +101,7 @@ impl Shared {
     /// Sees to it that what was queued is carried out: on this thread at once, or on the writer's.
     fn carry_out(&self) {
         if self.desk.lend_thread() {
-            self.writer.0.unpark();
+            self.threads.writer.unpark();
         }
     }
 }
@@ -120,15 +130,16 @@ impl Store {
         let desk = Arc::new(Desk::new(writer));
         let start = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let started = thread::Builder::new().name(name.to_owned()).spawn(work);
-            started
-                .map(|running| running.thread().clone())
-                .map_err(|error| StoreError::unavailable(&path, error))
+            started.map_err(|error| StoreError::unavailable(&path, error))
         };
-        start("store-read", Box::new(move || reader.run(read_queue)))?;
+        let reading = start("store-read", Box::new(move || reader.run(read_queue)))?;
         let at_desk = Arc::clone(&desk);
-        let writer = start("store-write", Box::new(move || at_desk.work()))?;
+        let writing = start("store-write", Box::new(move || at_desk.work()))?;
+        let writer = writing.thread().clone();
         lost.wake(writer.clone());
-        let shared = Shared { orders, reads, desk, mirror, lost, writer: Wakeful(writer) };
+        // The writer ends first: it asks the reader to copy the log back.
+        let threads = Threads { writer, running: vec![writing, reading] };
+        let shared = Shared { orders, reads, desk, mirror, lost, threads };
         Ok(Self { shared: Arc::new(shared) })
     }
 
