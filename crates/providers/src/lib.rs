@@ -2,9 +2,9 @@
 //!
 //! Layout: [`gate`] the one way out: declared destinations, connections, byte counts; [`sse`] the framing of streamed
 //! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
-//! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share; `answer` the
-//! stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may come; [`provider`] the backend made of
-//! these; [`download`] model pulls.
+//! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share;
+//! `answer` the stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may
+//! come; [`provider`] the backend made of these; [`prices`] what well-known models cost; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
 //! handed in for, and no `Debug`, error or event shows it. Answers' redirects are refused. Every byte sent is in the
@@ -19,6 +19,7 @@ mod gemini;
 mod inshore;
 mod json;
 mod openai;
+pub mod prices;
 mod protocol;
 pub mod provider;
 mod received;
