@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use inshore_domain::{Capabilities, Capability, Currency, Price, Sensitivity, Tier};
+use inshore_providers::ProviderKind;
+use inshore_providers::prices::{self, Listed};
 use toml::Value;
+use url::Url;
 
 use super::reader::Reader;
 use super::values;
@@ -122,12 +125,19 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         }
     }
     let kind = reader.choice("kind", &KINDS);
+    let base_url = reader.maybe("base_url", Reader::web_address).unwrap_or_default();
+    let model = reader.text("model");
+    let listed = listed(kind, &base_url, &model);
+    let usual = || match listed {
+        Some(listed) => listed.capabilities,
+        None => usual(kind),
+    };
     RemoteTarget {
         id: id(reader),
         tier: reader.maybe("tier", tier).unwrap_or(Tier::Cloud),
         kind,
-        base_url: reader.maybe("base_url", Reader::web_address).unwrap_or_default(),
-        model: reader.text("model"),
+        base_url,
+        model,
         aliases: reader.texts("aliases"),
         key: reader.maybe("key", key).flatten(),
         certificates: certificates(reader),
@@ -135,15 +145,12 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         // Small enough that a model of unknown size is not sent what it cannot read.
         context_window: reader
             .maybe("context_window", |reader, path| reader.whole(path, 256, u32::MAX))
-            .unwrap_or(8192),
-        max_output: reader.maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX)),
-        capabilities: reader.maybe("capabilities", capabilities).unwrap_or_else(|| match kind {
-            TargetKind::OpenAi => USUAL.into_iter().collect(),
-            TargetKind::Anthropic => USUAL_ANTHROPIC.into_iter().collect(),
-            TargetKind::Gemini => USUAL_GEMINI.into_iter().collect(),
-            TargetKind::Inshore => USUAL_INSHORE.into_iter().collect(),
-        }),
-        price: price(reader),
+            .unwrap_or_else(|| listed.map_or(8192, |listed| listed.context_window)),
+        max_output: reader
+            .maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX))
+            .or_else(|| listed?.max_output),
+        capabilities: reader.maybe("capabilities", capabilities).unwrap_or_else(usual),
+        price: price(reader).or_else(|| Some(listed?.price)),
         region: reader.maybe("region", Reader::text),
         quality: reader
             .maybe("quality", |reader, path| reader.whole(path, 0, 100))
@@ -157,6 +164,26 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         plain_http: reader.flag("plain_http"),
         responses_api: reader.flag("responses_api"),
         stream_usage: reader.maybe("stream_usage", Reader::flag).unwrap_or(true),
+    }
+}
+
+/// What the table of well-known models says of a model at its provider's own address.
+fn listed(kind: TargetKind, base_url: &str, model: &str) -> Option<Listed> {
+    let kind = match kind {
+        TargetKind::OpenAi => ProviderKind::OpenAiCompatible,
+        TargetKind::Anthropic => ProviderKind::Anthropic,
+        TargetKind::Gemini => ProviderKind::Gemini,
+        TargetKind::Inshore => ProviderKind::Inshore,
+    };
+    prices::lookup(kind, Url::parse(base_url).ok()?.host_str()?, model)
+}
+
+fn usual(kind: TargetKind) -> Capabilities {
+    match kind {
+        TargetKind::OpenAi => USUAL.into_iter().collect(),
+        TargetKind::Anthropic => USUAL_ANTHROPIC.into_iter().collect(),
+        TargetKind::Gemini => USUAL_GEMINI.into_iter().collect(),
+        TargetKind::Inshore => USUAL_INSHORE.into_iter().collect(),
     }
 }
 

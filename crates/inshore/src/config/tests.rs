@@ -163,6 +163,30 @@ fn targets_are_closed_unless_opened() {
 }
 
 #[test]
+fn a_well_known_model_has_the_price_that_is_listed_unless_the_config_says_another() {
+    let known =
+        TARGET.replace("https://a.test/v1", "https://api.openai.com/v1").replace("\"m\"", "\"gpt-5-mini\"");
+    let target = |more: &str| check(&format!("{known}{more}")).unwrap().config.targets.remove(0);
+    let listed = target("");
+    let price = listed.price.unwrap();
+    assert_eq!((price.input, price.cached_input, price.output), (250_000, 25_000, 2_000_000));
+    assert!(price.as_of.is_some());
+    assert_eq!((listed.context_window, listed.max_output), (272_000, Some(128_000)));
+    assert!(listed.capabilities.has(inshore_domain::Capability::Vision));
+
+    let own = target(
+        "price = { input = \"1\", output = \"2\" }\ncontext_window = 1000\nmax_output = 10\ncapabilities = [\"chat\"]\n",
+    );
+    assert_eq!((own.price.unwrap().input, own.price.unwrap().as_of), (1_000_000, None));
+    assert_eq!((own.context_window, own.max_output), (1000, Some(10)));
+    assert!(!own.capabilities.has(inshore_domain::Capability::Vision));
+    assert_eq!(target("free = true\n").price.unwrap().output, 0);
+    // The same model elsewhere costs something else.
+    let elsewhere = known.replace("api.openai.com", "gateway.example");
+    assert_eq!(check(&elsewhere).unwrap().config.targets[0].price, None);
+}
+
+#[test]
 fn certificates_come_in_pairs_and_only_with_tls() {
     let config = check(&format!(
         "{TARGET}ca = \"/ca.pem\"\nclient_certificate = \"/c.pem\"\nclient_key = \"~/c.key\"\n"

@@ -92,7 +92,13 @@ pub(super) fn targets(context: &Context, loaded: &Loaded) -> Vec<Finding> {
                 None => (State::Good, "not permitted".to_owned()),
                 Some(level) => (State::Notice, format!("permitted up to `{level}`")),
             };
-            let priced = if target.price.is_some() { "" } else { ", no price, so it is not used" };
+            let priced = match target.price.map(|price| price.as_of) {
+                None => ", no price, so it is not used".to_owned(),
+                Some(None) => String::new(),
+                Some(Some((year, month, day))) => {
+                    format!(", price as listed on {year}-{month:02}-{day:02}")
+                }
+            };
             let detail =
                 format!("{} ({} at {}): {permit}, {key}{priced}", target.id, target.tier, target.base_url);
             Finding::new("remote target", state, detail)
