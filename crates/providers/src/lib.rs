@@ -4,7 +4,7 @@
 //! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
 //! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share;
 //! `answer` the stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may
-//! come; [`provider`] the backend made of these; [`prices`] what well-known models cost; [`download`] model pulls.
+//! come; [`provider`] the backend made of these; [`batcher`] small requests for vectors in one call; [`prices`] what well-known models cost; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
 //! handed in for, and no `Debug`, error or event shows it. Answers' redirects are refused. Every byte sent is in the
@@ -13,6 +13,7 @@
 
 mod answer;
 mod anthropic;
+pub mod batcher;
 pub mod download;
 pub mod gate;
 mod gemini;
@@ -29,6 +30,7 @@ mod splice;
 pub mod sse;
 mod vectors;
 
+pub use batcher::{BatchOptions, Batcher};
 pub use gate::{BadIdentity, Destination, Gate, GateOptions, Timeouts, TlsIdentity};
 pub use provider::{Provider, ProviderKind, ProviderTarget};
 pub use secret::Secret;

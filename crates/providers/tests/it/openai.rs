@@ -2,6 +2,7 @@
 
 use inshore_domain::request::{Chat, Completion, Dialect, Embedding, Message, PromptText, Role, Task};
 use inshore_domain::{Capability, Embedder, FinishReason, Usage};
+use inshore_providers::{BatchOptions, Batcher};
 use inshore_sim::{Reply, Tokens, Turn};
 
 use crate::rig::*;
@@ -160,6 +161,28 @@ async fn vectors_come_in_order_and_of_length_one() {
         assert!((vector.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
     }
     assert_eq!(server.http().seen()[0].path, "/v1/embeddings");
+}
+
+#[tokio::test]
+async fn small_requests_for_vectors_share_a_call() {
+    let (server, provider) = openai_with(Default::default(), Turn::text(""), |options| {
+        options.target = target("sim-large", &[Capability::Embeddings]).into();
+    })
+    .await;
+    let provider = std::sync::Arc::new(provider);
+    // Three inputs are enough, so that nobody waits for the end of the window.
+    let options = BatchOptions { window: std::time::Duration::from_secs(60), inputs: 3, across_apps: false };
+    let batcher = Batcher::new(provider.clone(), options);
+    let ask = |text: &str| {
+        let inputs = vec![PromptText::Text(text.into())];
+        let task = Task::Embedding(Embedding { inputs, dimensions: None });
+        batcher.embed(call(&provider, request(task, false, None)))
+    };
+    let (one, two, three) = tokio::join!(ask("first"), ask("second"), ask("first"));
+    let (one, two, three) = (one.unwrap(), two.unwrap(), three.unwrap());
+    assert!(one.0 == three.0 && one.0 != two.0);
+    assert_eq!([one.1, two.1, three.1].map(|usage| usage.prompt_tokens), [1, 1, 1]);
+    assert_eq!(server.stats().carried_out, 1);
 }
 
 #[tokio::test]
