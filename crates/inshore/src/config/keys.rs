@@ -85,6 +85,9 @@ pub(super) const TARGET: [&str; 26] = [
     "plain_http",
     "responses_api",
     "stream_usage",
+    "batch_window",
+    "batch_inputs",
+    "batch_across_apps",
 ];
 
 /// Keys of one `[[caps]]`.

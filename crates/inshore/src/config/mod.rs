@@ -32,7 +32,7 @@ use layers::Origin;
 pub(crate) use layers::{Setting, Settings};
 pub(crate) use models::{KvType, ModelOverrides};
 pub(crate) use problem::Problems;
-pub(crate) use targets::{Certificates, KeySource, RemoteTarget, TargetKind};
+pub(crate) use targets::{Batch, Certificates, KeySource, RemoteTarget, TargetKind};
 
 use inshore_domain::{Cap, Currency};
 use inshore_runtime::{CacheSettings, RetryRules};

@@ -67,6 +67,16 @@ pub(crate) struct RemoteTarget {
     pub(crate) responses_api: bool,
     /// The endpoint knows `stream_options.include_usage`.
     pub(crate) stream_usage: bool,
+    /// `None`: each request for vectors is a call of its own.
+    pub(crate) batch: Option<Batch>,
+}
+
+/// How small requests for vectors are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) window: Duration,
+    pub(crate) inputs: u32,
+    pub(crate) across_apps: bool,
 }
 
 /// Files in PEM.
@@ -85,6 +95,9 @@ pub(crate) struct Timeouts {
     pub(crate) first_byte: Option<Duration>,
     pub(crate) idle: Option<Duration>,
 }
+
+/// Beyond this, waiting costs more than the round trips that are saved.
+const LONGEST_WINDOW: Duration = Duration::from_millis(100);
 
 /// What a chat model behind such an API can be expected to do when the config does not say.
 const USUAL: [Capability; 4] =
@@ -164,6 +177,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         plain_http: reader.flag("plain_http"),
         responses_api: reader.flag("responses_api"),
         stream_usage: reader.maybe("stream_usage", Reader::flag).unwrap_or(true),
+        batch: batch(reader),
     }
 }
 
@@ -259,6 +273,18 @@ fn certificates(reader: &mut Reader<'_>) -> Certificates {
         reader.wrong("base_url", "certificates are of no use at an address of `http://`".to_owned(), hint);
     }
     Certificates { authority, client: certificate.zip(key) }
+}
+
+fn batch(reader: &mut Reader<'_>) -> Option<Batch> {
+    let window = reader.maybe("batch_window", Reader::duration).unwrap_or_default();
+    // Gemini takes no more in one call, and round trips saved beyond so many are not worth the risk of losing them at once.
+    let inputs = reader.maybe("batch_inputs", |reader, path| reader.whole(path, 2, 100)).unwrap_or(64);
+    let across_apps = reader.flag("batch_across_apps");
+    if window > LONGEST_WINDOW {
+        let message = format!("`batch_window` may be {} ms at most", LONGEST_WINDOW.as_millis());
+        reader.wrong("batch_window", message, Some("every request for vectors waits so long"));
+    }
+    (!window.is_zero()).then_some(Batch { window, inputs, across_apps })
 }
 
 fn capabilities(reader: &mut Reader<'_>, path: &str) -> Capabilities {

@@ -163,6 +163,17 @@ fn targets_are_closed_unless_opened() {
 }
 
 #[test]
+fn requests_for_vectors_are_joined_only_when_asked_for() {
+    let batch = |more: &str| check(&format!("{TARGET}{more}")).unwrap().config.targets[0].batch;
+    assert_eq!(batch(""), None);
+    assert_eq!(batch("batch_window = \"0\"\nbatch_inputs = 8\n"), None);
+    let joined = batch("batch_window = \"5ms\"\n").unwrap();
+    assert_eq!((joined.window.as_millis(), joined.inputs, joined.across_apps), (5, 64, false));
+    assert!(problem(&format!("{TARGET}batch_window = \"1s\"\n")).contains("100 ms at most"));
+    assert!(problem(&format!("{TARGET}batch_inputs = 101\n")).contains("from 2 to 100"));
+}
+
+#[test]
 fn a_well_known_model_has_the_price_that_is_listed_unless_the_config_says_another() {
     let known =
         TARGET.replace("https://a.test/v1", "https://api.openai.com/v1").replace("\"m\"", "\"gpt-5-mini\"");

@@ -4,15 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use inshore_domain::{Clock, Target, TargetId};
+use inshore_domain::{Clock, Embedder, Target, TargetId};
 use inshore_providers::{
-    Destination, Gate, Provider, ProviderKind, ProviderTarget, Secret, Timeouts, TlsIdentity,
+    BatchOptions, Batcher, Destination, Gate, Provider, ProviderKind, ProviderTarget, Secret, Timeouts,
+    TlsIdentity,
 };
 use inshore_runtime::Registered;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::config::{Certificates, KeySource, RemoteTarget, TargetKind};
+use crate::config::{Batch, Certificates, KeySource, RemoteTarget, TargetKind};
 use crate::environment::Environment;
 use crate::secrets::{self, Patience};
 
@@ -42,11 +43,17 @@ pub(super) fn registered(
         all.push(Registered {
             target: Arc::clone(provider.target()),
             backend: provider.clone(),
-            embedder: Some(provider),
+            embedder: Some(embedder(remote, provider)),
         });
     }
     gate.declare_only(permitted);
     all
+}
+
+fn embedder(remote: &RemoteTarget, provider: Arc<Provider>) -> Arc<dyn Embedder> {
+    let Some(Batch { window, inputs, across_apps }) = remote.batch else { return provider };
+    let inputs = usize::try_from(inputs).unwrap_or(usize::MAX);
+    Arc::new(Batcher::new(provider, BatchOptions { window, inputs, across_apps }))
 }
 
 fn provider(
