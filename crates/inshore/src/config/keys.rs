@@ -58,7 +58,7 @@ pub(super) const MODEL: [&str; 10] = [
 ];
 
 /// Keys of one `[[targets]]`.
-pub(super) const TARGET: [&str; 26] = [
+pub(super) const TARGET: [&str; 29] = [
     "id",
     "tier",
     "kind",
