@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use inshore_domain::{Delta, Event, FinishReason, ReceiptId, Target, TokenLogprob, Usage};
 use inshore_runtime::{Answer, AnswerStream};
@@ -166,7 +167,7 @@ impl<E: Encode> http_body::Body for Sse<E> {
 
 /// The streaming response.
 pub(crate) fn stream<E: Encode>(answer: Answer, encode: E, body: Received) -> Response {
-    let (receipt, target) = (answer.receipt, answer.target.clone());
+    let provenance = Provenance::of(&answer);
     let sse = Sse {
         events: answer.events,
         encode,
@@ -182,14 +183,14 @@ pub(crate) fn stream<E: Encode>(answer: Answer, encode: E, body: Received) -> Re
     // An answer is nobody else's and never the same twice; and a proxy that collects it would undo the streaming.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    provenance(&mut response, receipt, &target);
+    provenance.tell(headers);
     response
 }
 
 /// A JSON response with the receipt's headers.
-pub(crate) fn whole(body: impl Into<Body>, receipt: ReceiptId, target: &Target) -> Response {
+pub(crate) fn whole(body: impl Into<Body>, provenance: &Provenance) -> Response {
     let mut response = plain(body);
-    provenance(&mut response, receipt, target);
+    provenance.tell(response.headers_mut());
     response
 }
 
@@ -200,15 +201,45 @@ pub(crate) fn plain(body: impl Into<Body>) -> Response {
     response
 }
 
-fn provenance(response: &mut Response, receipt: ReceiptId, target: &Target) {
-    let headers = response.headers_mut();
-    if let Ok(receipt) = HeaderValue::try_from(receipt.to_string()) {
-        headers.insert(HeaderName::from_static("x-inshore-receipt"), receipt);
+/// Where an answer comes from, as headers tell it.
+pub(crate) struct Provenance {
+    pub(crate) receipt: ReceiptId,
+    pub(crate) target: Arc<Target>,
+    /// What the caller should know: a cap that is nearly used up.
+    pub(crate) notes: Vec<String>,
+    /// It was given before.
+    pub(crate) replayed: bool,
+}
+
+impl Provenance {
+    pub(crate) fn of(answer: &Answer) -> Self {
+        Self {
+            receipt: answer.receipt,
+            target: answer.target.clone(),
+            notes: answer.notes.clone(),
+            replayed: answer.replayed,
+        }
     }
-    if let Ok(id) = HeaderValue::try_from(target.id.0.as_str()) {
-        headers.insert(HeaderName::from_static("x-inshore-target"), id);
+
+    fn tell(&self, headers: &mut HeaderMap) {
+        if let Ok(receipt) = HeaderValue::try_from(self.receipt.to_string()) {
+            headers.insert(HeaderName::from_static("x-inshore-receipt"), receipt);
+        }
+        if let Ok(id) = HeaderValue::try_from(self.target.id.0.as_str()) {
+            headers.insert(HeaderName::from_static("x-inshore-target"), id);
+        }
+        let tier = HeaderValue::from_static(self.target.tier.as_str());
+        headers.insert(HeaderName::from_static("x-inshore-tier"), tier);
+        if self.replayed {
+            headers.insert(HeaderName::from_static("x-inshore-cache"), HeaderValue::from_static("hit"));
+        }
+        for note in &self.notes {
+            // Names of caps may hold what no header can; the receipt has the note all the same.
+            if let Ok(note) = HeaderValue::try_from(note.as_str()) {
+                headers.append(HeaderName::from_static("x-inshore-note"), note);
+            }
+        }
     }
-    headers.insert(HeaderName::from_static("x-inshore-tier"), HeaderValue::from_static(target.tier.as_str()));
 }
 
 /// A whole answer.

@@ -242,7 +242,7 @@ fn preflight(_origin: &HeaderValue) -> Response {
 fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
-    const EXPOSED: &str = "x-request-id, request-id, x-inshore-receipt, x-inshore-target, x-inshore-tier, retry-after, x-should-retry";
+    const EXPOSED: &str = "x-request-id, request-id, x-inshore-receipt, x-inshore-target, x-inshore-tier, x-inshore-cache, x-inshore-note, retry-after, x-should-retry";
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
 }
 

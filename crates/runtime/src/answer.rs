@@ -25,6 +25,10 @@ pub struct Answer {
     pub target: Arc<Target>,
     /// The model, as the target names it.
     pub model: String,
+    /// What the caller should know before it reads on: a cap that is nearly used up.
+    pub notes: Vec<String>,
+    /// The answer was given before, and is given again.
+    pub replayed: bool,
     /// The answer.
     pub events: AnswerStream,
 }

@@ -194,7 +194,8 @@ impl Runtime {
             let error = RunError::new(RunErrorKind::NoTarget, "no target answered");
             return Err(execute::fail(begun.running, error).await);
         };
-        Ok(Answer { receipt, target, model, events: AnswerStream::new(begun) })
+        let (notes, replayed) = (begun.running.notes.clone(), begun.running.replay.is_some());
+        Ok(Answer { receipt, target, model, notes, replayed, events: AnswerStream::new(begun) })
     }
 
     /// Turns texts into vectors. The receipt is committed when this returns.

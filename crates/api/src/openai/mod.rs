@@ -23,9 +23,10 @@ use axum::response::Response;
 use http::HeaderMap;
 use inshore_domain::Task;
 use inshore_domain::request::Dialect;
+use inshore_runtime::Embedded;
 
 use crate::admit::{Asked, Shared, admit};
-use crate::answer;
+use crate::answer::{self, Provenance};
 use crate::body;
 use crate::fault::Fault;
 use crate::gate::{App, Caller};
@@ -93,13 +94,14 @@ pub(crate) async fn collected(
     answer: inshore_runtime::Answer,
     write: impl FnOnce(answer::Collected) -> Vec<u8>,
 ) -> Result<Response, Fault> {
+    let provenance = Provenance::of(&answer);
     let collected = answer::collect(answer.events).await.map_err(|mut fault| {
-        fault.receipt.get_or_insert(answer.receipt);
+        fault.receipt.get_or_insert(provenance.receipt);
         fault
     })?;
     Ok(match collected.wire() {
-        Some(wire) => answer::whole(wire, answer.receipt, &answer.target),
-        None => answer::whole(write(collected), answer.receipt, &answer.target),
+        Some(wire) => answer::whole(wire, &provenance),
+        None => answer::whole(write(collected), &provenance),
     })
 }
 
@@ -227,7 +229,8 @@ async fn answer_embeddings(
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
     let embedded = app.parts.runtime.embed(request).await?;
     let body = embeddings::whole(&embedded.target.model, &embedded.vectors, embedded.usage, encoding);
-    Ok(answer::whole(body, embedded.receipt, &embedded.target))
+    let Embedded { receipt, target, .. } = embedded;
+    Ok(answer::whole(body, &Provenance { receipt, target, notes: Vec::new(), replayed: false }))
 }
 
 /// What a body asks for, whichever of the OpenAI APIs it is written for.

@@ -76,3 +76,22 @@ async fn a_decision_is_shown_without_running_anything() {
     assert!(server.store().receipts(1).await.expect("the store is open").is_empty());
     server.stop().await;
 }
+
+#[tokio::test]
+async fn an_answer_that_was_given_before_says_so() {
+    let script = || Ok(vec![text(0, "Hello."), finished(FinishReason::Stop), usage()]);
+    let server = start(Box::new(move |_| script())).await;
+    let features = ["faq".to_owned()].into();
+    server.runtime().set_cache(inshore_runtime::CacheSettings { features, ..Default::default() });
+    let body = r#"{"model":"tiny","messages":[{"role":"user","content":"Hi"}],"metadata":{"inshore_feature":"faq"}}"#;
+    let streamed = body.replacen('{', r#"{"stream":true,"#, 1);
+    let first = server.post("/v1/chat/completions", body).await;
+    assert_eq!(first.header("x-inshore-cache"), None);
+    for again in [body, &streamed] {
+        let replayed = server.post("/v1/chat/completions", again).await;
+        assert_eq!((replayed.status, replayed.header("x-inshore-cache")), (200, Some("hit")));
+        assert_ne!(replayed.header("x-inshore-receipt"), first.header("x-inshore-receipt"));
+        assert!(replayed.body.contains("Hello."), "{}", replayed.body);
+    }
+    server.stop().await;
+}
