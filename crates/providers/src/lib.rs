@@ -4,7 +4,8 @@
 //! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
 //! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share;
 //! `answer` the stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may
-//! come; [`provider`] the backend made of these; [`batcher`] small requests for vectors in one call; [`prices`] what well-known models cost; [`download`] model pulls.
+//! come; [`provider`] the backend made of these; [`batcher`] small requests for vectors in one call; [`prices`] what well-known models cost; [`prober`] a look at targets that nobody
+//! calls; [`forwarding`] what gives a server away that sends its work on; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
 //! handed in for, and no `Debug`, error or event shows it. Answers' redirects are refused. Every byte sent is in the
@@ -15,12 +16,14 @@ mod answer;
 mod anthropic;
 pub mod batcher;
 pub mod download;
+pub mod forwarding;
 pub mod gate;
 mod gemini;
 mod inshore;
 mod json;
 mod openai;
 pub mod prices;
+pub mod prober;
 mod protocol;
 pub mod provider;
 mod received;
@@ -32,5 +35,6 @@ mod vectors;
 
 pub use batcher::{BatchOptions, Batcher};
 pub use gate::{BadIdentity, Destination, Gate, GateOptions, Timeouts, TlsIdentity};
+pub use prober::{Probed, Prober, Subject};
 pub use provider::{Provider, ProviderKind, ProviderTarget};
 pub use secret::Secret;

@@ -38,13 +38,23 @@ pub(crate) trait Protocol: Send + Sync {
     /// Asks for vectors.
     fn embed(&self, call: &Call) -> Result<Question<Embeddings>, BackendError>;
 
-    /// Asks for the names of the models, the cheapest question that needs both the endpoint and the key.
-    fn models(&self) -> Question<Vec<String>>;
+    /// Asks for the list of models, the cheapest question that needs both the endpoint and the key.
+    fn models(&self) -> Question<Vec<ModelEntry>>;
 }
 
 /// The key holds characters that cannot stand in a header.
 #[derive(Debug)]
 pub(crate) struct KeyNotSendable;
+
+/// A model in a list of models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ModelEntry {
+    pub(crate) name: String,
+    /// Whose it is, as the server says.
+    pub(crate) owner: Option<String>,
+    /// The server names a price for it.
+    pub(crate) priced: bool,
+}
 
 /// What another Inshore says of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -2,12 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, response};
+use inshore_domain::time::micros;
 use inshore_domain::{
     Backend, BackendError, BackendErrorKind, Billed, BoxFuture, Call, Clock, EgressLog, Embedder, Embeddings,
     Event, EventStream, Target, Tier,
@@ -16,6 +19,7 @@ use url::Url;
 
 use crate::answer::{self, Answer};
 use crate::anthropic::Anthropic;
+use crate::forwarding;
 use crate::gate::{
     Account, BadDestination, Destination, Exchange, Gate, Pieces, Scheme, Timeouts, TlsIdentity,
 };
@@ -101,6 +105,11 @@ pub struct Provider {
     path: String,
     headers: HeaderMap,
     timeouts: Timeouts,
+    /// When this was made, by the monotonic clock, and microseconds from then to the last call.
+    made: Instant,
+    used: AtomicU64,
+    /// What gave the server away as one that sends its work on.
+    forwards: OnceLock<String>,
 }
 
 impl fmt::Debug for Provider {
@@ -140,7 +149,11 @@ impl Provider {
             path.push_str(protocol.root());
         }
         let ProviderTarget { kind, timeouts, .. } = options;
-        Ok(Self { gate, by, kind, protocol, destination, path, headers, timeouts })
+        let (made, used, forwards) = (by.clock().monotonic(), AtomicU64::new(0), OnceLock::new());
+        let provider =
+            Self { gate, by, kind, protocol, destination, path, headers, timeouts, made, used, forwards };
+        provider.note_forwarding(|| forwarding::of_name(&provider.target().model));
+        Ok(provider)
     }
 
     /// Where this backend calls; to be declared at the gate.
@@ -153,6 +166,28 @@ impl Provider {
         self.by.target()
     }
 
+    /// How long ago the last call began; since this was made, if there was none. Probes are no calls.
+    pub fn idle_for(&self) -> Duration {
+        let used = Duration::from_micros(self.used.load(Ordering::Relaxed));
+        self.by.clock().monotonic().saturating_duration_since(self.made).saturating_sub(used)
+    }
+
+    /// Why a target that is called near seems to send its work on to somebody else's machine; `None` while nothing gave it
+    /// away, and for clouds, of which everybody knows.
+    pub fn forwards(&self) -> Option<&str> {
+        self.forwards.get().map(String::as_str)
+    }
+
+    fn note_forwarding(&self, look: impl FnOnce() -> Option<String>) {
+        if self.target().tier != Tier::Cloud
+            && self.forwards.get().is_none()
+            && let Some(reason) = look()
+        {
+            // Of two at once the first is told.
+            let _ = self.forwards.set(reason);
+        }
+    }
+
     /// Opens a connection ahead of the first call.
     pub async fn warm(&self) -> Result<(), BackendError> {
         Ok(self.gate.warm(&self.destination, &self.timeouts).await?)
@@ -161,7 +196,9 @@ impl Provider {
     /// Asks for the list of models, the cheapest question that needs both the endpoint and the key. Gives back the
     /// names, at most those of the first page. Sends no prompt.
     pub async fn probe(&self, egress: &EgressLog) -> Result<Vec<String>, BackendError> {
-        self.ask(self.protocol.models(), None, egress).await
+        let models = self.ask(self.protocol.models(), None, egress).await?;
+        self.note_forwarding(|| forwarding::of_models(&models, &self.target().model));
+        Ok(models.into_iter().map(|model| model.name).collect())
     }
 
     fn request(
@@ -181,6 +218,8 @@ impl Provider {
         let mut request = Request::builder().method(method).uri(uri).body(body).map_err(|_| broken())?;
         *request.headers_mut() = self.headers.clone();
         if let Some(call) = call {
+            let since = micros(self.by.clock().monotonic().saturating_duration_since(self.made));
+            self.used.store(since, Ordering::Relaxed);
             self.protocol.tell(call, request.headers_mut());
         }
         // The trace joins our receipt to that of an edge node of the same organisation; it is nobody else's business.
@@ -201,7 +240,11 @@ impl Provider {
     ) -> Result<(response::Parts, Exchange), BackendError> {
         let account = Account { egress, target: &self.target().id };
         let (head, exchange) = self.gate.send(&self.destination, request, &self.timeouts, account).await?;
-        if let Some(receipt) = self.protocol.remote(&head.headers).receipt {
+        let remote = self.protocol.remote(&head.headers);
+        self.note_forwarding(|| {
+            forwarding::of_remote(&remote).or_else(|| forwarding::of_headers(&head.headers))
+        });
+        if let Some(receipt) = remote.receipt {
             exchange.name_remote_receipt(receipt);
         }
         if head.status != StatusCode::OK {

@@ -80,6 +80,7 @@ async fn main() -> io::Result<()> {
                 context_window: 1 << 20,
                 strict_parameters: true,
                 fast: settings.fast,
+                owned_by: defaults.owned_by,
             };
             let server = openai::Server::start(options, settings.turn()).await?;
             until_interrupted(&server.base_url()).await

@@ -14,7 +14,9 @@ use inshore_domain::request::Dialect;
 use inshore_domain::{BackendError, Call, Embeddings};
 
 use crate::openai;
-use crate::protocol::{KeyNotSendable, Prepared, Protocol, Question, chat, is, refuse, refuse_ours};
+use crate::protocol::{
+    KeyNotSendable, ModelEntry, Prepared, Protocol, Question, chat, is, refuse, refuse_ours,
+};
 use crate::refusal::Refuser;
 use crate::secret::Secret;
 use crate::splice;
@@ -92,7 +94,7 @@ impl Protocol for Anthropic {
         Err(refuse(self.by.target(), "input"))
     }
 
-    fn models(&self) -> Question<Vec<String>> {
+    fn models(&self) -> Question<Vec<ModelEntry>> {
         let by = self.by.clone();
         Question::get("/models", move |body| openai::response::models(body, &by))
     }

@@ -17,7 +17,7 @@ use http::header::HeaderName;
 use inshore_domain::request::Task;
 use inshore_domain::{BackendError, Call, Embeddings};
 
-use crate::protocol::{KeyNotSendable, Prepared, Protocol, Question, chat, refuse, refuse_ours};
+use crate::protocol::{KeyNotSendable, ModelEntry, Prepared, Protocol, Question, chat, refuse, refuse_ours};
 use crate::refusal::Refuser;
 use crate::secret::Secret;
 use crate::vectors::Asked;
@@ -100,7 +100,7 @@ impl Protocol for Gemini {
         Ok(Question::post(path, body, move |body| embeddings::read(body, asked, &by)))
     }
 
-    fn models(&self) -> Question<Vec<String>> {
+    fn models(&self) -> Question<Vec<ModelEntry>> {
         let by = self.by.clone();
         Question::get("/models", move |body| response::models(body, &by))
     }

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::signatures::Signatures;
 use crate::answer::{MAX_BEGUN, Reader, Verdict};
 use crate::json::{Count, if_right};
+use crate::protocol::ModelEntry;
 use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call.
@@ -360,8 +361,8 @@ pub(super) fn count(body: &[u8], by: &Refuser) -> Result<u32, BackendError> {
     counted.total_tokens.0.ok_or_else(|| by.broken("no count of tokens"))
 }
 
-/// The names in the list of models, without the collection they are in.
-pub(super) fn models(body: &[u8], by: &Refuser) -> Result<Vec<String>, BackendError> {
+/// The list of models, without the collection they are in.
+pub(super) fn models(body: &[u8], by: &Refuser) -> Result<Vec<ModelEntry>, BackendError> {
     #[derive(Deserialize)]
     struct Models {
         #[serde(default)]
@@ -372,6 +373,10 @@ pub(super) fn models(body: &[u8], by: &Refuser) -> Result<Vec<String>, BackendEr
         name: String,
     }
     let models: Models = serde_json::from_slice(body).map_err(|_| by.unreadable(body))?;
-    let name = |model: Model| model.name.strip_prefix("models/").unwrap_or(&model.name).to_owned();
-    Ok(models.models.into_iter().map(name).collect())
+    let entry = |model: Model| ModelEntry {
+        name: model.name.strip_prefix("models/").unwrap_or(&model.name).to_owned(),
+        owner: None,
+        priced: false,
+    };
+    Ok(models.models.into_iter().map(entry).collect())
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use inshore_domain::{BackendError, Call, Embeddings, Profile, ReceiptId, Tier};
 
 use crate::openai::{Abilities, OpenAi};
-use crate::protocol::{KeyNotSendable, Prepared, Protocol, Question, Remote};
+use crate::protocol::{KeyNotSendable, ModelEntry, Prepared, Protocol, Question, Remote};
 use crate::refusal::Refuser;
 use crate::secret::Secret;
 
@@ -79,7 +79,7 @@ impl Protocol for Inshore {
         self.openai.embed(call)
     }
 
-    fn models(&self) -> Question<Vec<String>> {
+    fn models(&self) -> Question<Vec<ModelEntry>> {
         self.openai.models()
     }
 }

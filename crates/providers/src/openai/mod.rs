@@ -18,7 +18,7 @@ use http::header::AUTHORIZATION;
 use inshore_domain::request::{Dialect, Task};
 use inshore_domain::{BackendError, BackendErrorKind, Call, Embeddings};
 
-use crate::protocol::{KeyNotSendable, Prepared, Protocol, Question, is, refuse, refuse_ours};
+use crate::protocol::{KeyNotSendable, ModelEntry, Prepared, Protocol, Question, is, refuse, refuse_ours};
 use crate::refusal::Refuser;
 use crate::secret::Secret;
 use crate::splice;
@@ -110,7 +110,7 @@ impl Protocol for OpenAi {
         Ok(Question::post("/embeddings", body, move |body| embeddings::read(body, asked, &by)))
     }
 
-    fn models(&self) -> Question<Vec<String>> {
+    fn models(&self) -> Question<Vec<ModelEntry>> {
         let by = self.by.clone();
         Question::get("/models", move |body| response::models(body, &by))
     }

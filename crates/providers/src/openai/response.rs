@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::logprobs::WireLogprobs;
 use crate::answer::{MAX_BEGUN, Reader, Verdict};
 use crate::json::{Count, if_right};
+use crate::protocol::ModelEntry;
 use crate::refusal::{Refuser, Said};
 
 /// Reads the answers of one call.
@@ -290,8 +291,8 @@ impl Reader for OpenAiReader {
     }
 }
 
-/// The names in the list of models, as Anthropic writes it too.
-pub(crate) fn models(body: &[u8], by: &Refuser) -> Result<Vec<String>, BackendError> {
+/// The list of models, as Anthropic writes it too.
+pub(crate) fn models(body: &[u8], by: &Refuser) -> Result<Vec<ModelEntry>, BackendError> {
     #[derive(Deserialize)]
     struct Models {
         #[serde(default)]
@@ -300,9 +301,19 @@ pub(crate) fn models(body: &[u8], by: &Refuser) -> Result<Vec<String>, BackendEr
     #[derive(Deserialize)]
     struct Model {
         id: String,
+        #[serde(default, deserialize_with = "if_right")]
+        owned_by: Option<String>,
+        /// OpenRouter's.
+        #[serde(default, deserialize_with = "if_right")]
+        pricing: Option<serde_json::Map<String, serde_json::Value>>,
     }
     let models: Models = serde_json::from_slice(body).map_err(|_| by.unreadable(body))?;
-    Ok(models.data.into_iter().map(|model| model.id).collect())
+    let entry = |model: Model| ModelEntry {
+        name: model.id,
+        owner: model.owned_by,
+        priced: model.pricing.is_some_and(|pricing| !pricing.is_empty()),
+    };
+    Ok(models.data.into_iter().map(entry).collect())
 }
 
 /// A reason that is not known is taken as an ordinary end: new words appear without notice.

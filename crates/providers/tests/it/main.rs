@@ -14,5 +14,6 @@ mod foreign;
 mod gate;
 mod gemini;
 mod openai;
+mod prober;
 mod responses;
 mod rig;

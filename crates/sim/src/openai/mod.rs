@@ -34,6 +34,8 @@ pub struct Options {
     pub strict_parameters: bool,
     /// Answer with bytes made beforehand, without checks and records: for benches.
     pub fast: bool,
+    /// Whose its models are, in the list of models.
+    pub owned_by: String,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             context_window: 4096,
             strict_parameters: true,
             fast: false,
+            owned_by: "sim".into(),
         }
     }
 }
@@ -157,7 +160,7 @@ impl OpenAi {
             .options
             .models
             .iter()
-            .map(|id| json!({ "id": id, "object": "model", "created": 1_700_000_000, "owned_by": "sim" }))
+            .map(|id| json!({ "id": id, "object": "model", "created": 1_700_000_000, "owned_by": self.options.owned_by }))
             .collect();
         json_deed(200, &json!({ "object": "list", "data": list }), None)
     }
