@@ -61,6 +61,12 @@ impl Health {
         });
     }
 
+    /// The target was reached by a probe. It need rest no longer; but as nothing has been worked on yet, its next failure
+    /// makes it rest as long as if it had rested to the end.
+    pub(crate) fn reached(&self, target: &TargetId) {
+        self.with(target, |seen| seen.down_until = None);
+    }
+
     /// Targets that are resting at this moment.
     pub(crate) fn down(&self, now: Instant) -> Vec<TargetId> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,6 +110,18 @@ mod tests {
         health.answered(&target, Duration::from_millis(5));
         health.failed(&target, after_rest, None);
         assert!(health.down(after_rest).is_empty());
+    }
+
+    #[test]
+    fn a_target_that_is_reached_is_tried_again_and_rests_longer_if_it_fails() {
+        let (health, target, start) = (Health::default(), TargetId("cloud/x".into()), Instant::now());
+        for _ in 0..3 {
+            health.failed(&target, start, None);
+        }
+        health.reached(&target);
+        assert!(health.down(start).is_empty());
+        health.failed(&target, start, None);
+        assert!(!health.down(start + FIRST_REST).is_empty());
     }
 
     #[test]

@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inshore_domain::{
-    Clock, Decision, DeviceState, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request, Target, TargetId,
-    Usage,
+    BackendError, Clock, Decision, DeviceState, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request,
+    Target, TargetId, Usage,
 };
 use inshore_policy::{Rules, inspect};
 use inshore_store::Store;
@@ -144,6 +144,17 @@ impl Runtime {
     /// Targets that failed several times in a row and are left alone for a while.
     pub fn down(&self) -> Vec<TargetId> {
         self.shared.health.down(self.shared.clock.monotonic())
+    }
+
+    /// What a probe found of a target: it was reached, or why not. Counts towards health as a call does.
+    pub fn probed(&self, target: &TargetId, found: Result<(), &BackendError>) {
+        match found {
+            Ok(()) => self.shared.health.reached(target),
+            Err(error) if error.kind.counts_against_health() => {
+                self.shared.health.failed(target, self.shared.clock.monotonic(), error.retry_after);
+            }
+            Err(_) => {}
+        }
     }
 
     /// Median time to first token of each target that has answered since the start.
