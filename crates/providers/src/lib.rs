@@ -4,8 +4,9 @@
 //! answers; `splice` edits of a JSON body that leave every other byte alone; `protocol` what a protocol is, and `openai`,
 //! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share;
 //! `answer` the stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may
-//! come; [`provider`] the backend made of these; [`batcher`] small requests for vectors in one call; [`prices`] what well-known models cost; [`prober`] a look at targets that nobody
-//! calls; [`forwarding`] what gives a server away that sends its work on; [`download`] model pulls.
+//! come; [`provider`] the backend made of these; [`batcher`] small requests for vectors in one call; [`prices`] what
+//! well-known models cost; [`prober`] a look at targets that nobody calls; [`forwarding`] what gives a server away that
+//! sends its work on; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
 //! handed in for, and no `Debug`, error or event shows it. Answers' redirects are refused. Every byte sent is in the

@@ -58,7 +58,7 @@ pub(super) const MODEL: [&str; 10] = [
 ];
 
 /// Keys of one `[[targets]]`.
-pub(super) const TARGET: [&str; 29] = [
+pub(super) const TARGET: [&str; 30] = [
     "id",
     "tier",
     "kind",
@@ -88,6 +88,7 @@ pub(super) const TARGET: [&str; 29] = [
     "batch_window",
     "batch_inputs",
     "batch_across_apps",
+    "probe_interval",
 ];
 
 /// Keys of one `[[caps]]`.

@@ -69,6 +69,8 @@ pub(crate) struct RemoteTarget {
     pub(crate) stream_usage: bool,
     /// `None`: each request for vectors is a call of its own.
     pub(crate) batch: Option<Batch>,
+    /// `None`: it is never asked for its models while nobody calls it.
+    pub(crate) probe: Option<Duration>,
 }
 
 /// How small requests for vectors are joined.
@@ -98,6 +100,9 @@ pub(crate) struct Timeouts {
 
 /// Beyond this, waiting costs more than the round trips that are saved.
 const LONGEST_WINDOW: Duration = Duration::from_millis(100);
+
+/// More often would be a load of its own on a small machine.
+const SHORTEST_PROBE: Duration = Duration::from_secs(5);
 
 /// What a chat model behind such an API can be expected to do when the config does not say.
 const USUAL: [Capability; 4] =
@@ -138,6 +143,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         }
     }
     let kind = reader.choice("kind", &KINDS);
+    let tier = reader.maybe("tier", tier).unwrap_or(Tier::Cloud);
     let base_url = reader.maybe("base_url", Reader::web_address).unwrap_or_default();
     let model = reader.text("model");
     let listed = listed(kind, &base_url, &model);
@@ -147,7 +153,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
     };
     RemoteTarget {
         id: id(reader),
-        tier: reader.maybe("tier", tier).unwrap_or(Tier::Cloud),
+        tier,
         kind,
         base_url,
         model,
@@ -178,6 +184,7 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         responses_api: reader.flag("responses_api"),
         stream_usage: reader.maybe("stream_usage", Reader::flag).unwrap_or(true),
         batch: batch(reader),
+        probe: probe(reader, tier),
     }
 }
 
@@ -273,6 +280,17 @@ fn certificates(reader: &mut Reader<'_>) -> Certificates {
         reader.wrong("base_url", "certificates are of no use at an address of `http://`".to_owned(), hint);
     }
     Certificates { authority, client: certificate.zip(key) }
+}
+
+fn probe(reader: &mut Reader<'_>, tier: Tier) -> Option<Duration> {
+    // A machine of one's own may be asked unasked; a cloud would learn when this one is awake.
+    let usual = if tier == Tier::Edge { Duration::from_secs(60) } else { Duration::ZERO };
+    let interval = reader.maybe("probe_interval", Reader::duration).unwrap_or(usual);
+    if !interval.is_zero() && interval < SHORTEST_PROBE {
+        let message = format!("`probe_interval` must be {} s at least, or \"0\"", SHORTEST_PROBE.as_secs());
+        reader.wrong("probe_interval", message, None);
+    }
+    (!interval.is_zero()).then_some(interval)
 }
 
 fn batch(reader: &mut Reader<'_>) -> Option<Batch> {

@@ -174,6 +174,17 @@ fn requests_for_vectors_are_joined_only_when_asked_for() {
 }
 
 #[test]
+fn only_machines_of_ones_own_are_probed_unasked() {
+    let probe = |text: &str| check(text).unwrap().config.targets[0].probe.map(|interval| interval.as_secs());
+    assert_eq!(probe(TARGET), None);
+    assert_eq!(probe(&format!("{TARGET}probe_interval = \"5m\"\n")), Some(300));
+    let edge = TARGET.replace("cloud", "edge");
+    assert_eq!(probe(&edge), Some(60));
+    assert_eq!(probe(&format!("{edge}probe_interval = \"0\"\n")), None);
+    assert!(problem(&format!("{edge}probe_interval = \"1s\"\n")).contains("5 s at least"));
+}
+
+#[test]
 fn a_well_known_model_has_the_price_that_is_listed_unless_the_config_says_another() {
     let known =
         TARGET.replace("https://a.test/v1", "https://api.openai.com/v1").replace("\"m\"", "\"gpt-5-mini\"");

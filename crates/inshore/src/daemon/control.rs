@@ -67,7 +67,13 @@ impl Daemon {
                 TargetStatus {
                     health: if down.contains(&target.id) { Health::Down } else { Health::Up },
                     state: model.map_or("remote", |model| state(&model.state)).to_owned(),
-                    detail: model.map(|model| detail(&model.state)).unwrap_or_default(),
+                    detail: match model {
+                        Some(model) => detail(&model.state),
+                        None => {
+                            let reason = self.forwards(&target.id);
+                            reason.map(|reason| ("forwards".to_owned(), reason)).into_iter().collect()
+                        }
+                    },
                     target,
                 }
             })

@@ -125,9 +125,13 @@ async fn serve(start: Start<'_>) -> Result<()> {
     tracing::info!(tcp = %address.tcp, "ready");
     let (mut look, mut looks) = (tokio::time::interval(LOOK), 0_u64);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let watching = daemon.watch_targets();
+    tokio::pin!(watching);
     let outcome = loop {
         tokio::select! {
             outcome = &mut server => break outcome,
+            // It never ends by itself.
+            () = &mut watching => {}
             _ = look.tick() => {
                 daemon.watch_policies();
                 if looks % DOUBTS == 0 {

@@ -1,21 +1,58 @@
 //! Remote targets: from the config to backends.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use inshore_domain::{Clock, Embedder, Target, TargetId};
 use inshore_providers::{
-    BatchOptions, Batcher, Destination, Gate, Provider, ProviderKind, ProviderTarget, Secret, Timeouts,
-    TlsIdentity,
+    BatchOptions, Batcher, Destination, Gate, Prober, Provider, ProviderKind, ProviderTarget, Secret,
+    Subject, Timeouts, TlsIdentity,
 };
-use inshore_runtime::Registered;
+use inshore_runtime::{Registered, Runtime};
 use url::Url;
 use zeroize::Zeroizing;
 
 use crate::config::{Batch, Certificates, KeySource, RemoteTarget, TargetKind};
 use crate::environment::Environment;
 use crate::secrets::{self, Patience};
+
+/// A target's backend, and how often it is looked after.
+#[derive(Clone)]
+pub(super) struct Remote {
+    pub(super) provider: Arc<Provider>,
+    probe: Option<Duration>,
+}
+
+/// Looks after remote targets for as long as it is polled: asks those that are down or idle whether they are there, and
+/// warns of near ones that send their work on.
+pub(super) async fn watch(prober: &Prober, runtime: &Runtime, remotes: &Mutex<Vec<Remote>>) {
+    let mut told = BTreeSet::new();
+    loop {
+        tokio::time::sleep(prober.pause()).await;
+        let remotes = remotes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let subject = |remote: &Remote| {
+            Some(Subject { provider: Arc::clone(&remote.provider), interval: remote.probe? })
+        };
+        let subjects: Vec<Subject> = remotes.iter().filter_map(subject).collect();
+        for probed in prober.round(&subjects, &runtime.down()).await {
+            if let Err(error) = &probed.outcome {
+                tracing::debug!(target = %probed.target, %error, "a probe failed");
+            }
+            runtime.probed(&probed.target, probed.outcome.as_ref().map(|_| ()));
+        }
+        for provider in remotes.iter().map(|remote| &remote.provider) {
+            let id = &provider.target().id;
+            if let Some(reason) = provider.forwards()
+                && told.insert(id.clone())
+            {
+                tracing::warn!("`{id}` may send its work on to somebody else's machine: {reason}");
+            }
+        }
+    }
+}
 
 /// Makes a backend for each target, and lets the gate reach those that the config permits: only these. A target whose key is
 /// missing is logged and left out.
@@ -24,8 +61,9 @@ pub(super) fn registered(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
     environment: &Environment,
-) -> Vec<Registered> {
+) -> (Vec<Registered>, Vec<Remote>) {
     let mut all = Vec::new();
+    let mut watched = Vec::new();
     let mut permitted: Vec<Destination> = Vec::new();
     for remote in remotes {
         let provider = match provider(remote, gate, clock, environment) {
@@ -40,6 +78,7 @@ pub(super) fn registered(
             permitted.push(provider.destination().clone());
         }
         let provider = Arc::new(provider);
+        watched.push(Remote { provider: Arc::clone(&provider), probe: remote.probe });
         all.push(Registered {
             target: Arc::clone(provider.target()),
             backend: provider.clone(),
@@ -47,7 +86,7 @@ pub(super) fn registered(
         });
     }
     gate.declare_only(permitted);
-    all
+    (all, watched)
 }
 
 fn embedder(remote: &RemoteTarget, provider: Arc<Provider>) -> Arc<dyn Embedder> {

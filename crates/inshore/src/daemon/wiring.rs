@@ -7,15 +7,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use inshore_api::{ApiOptions, AppToken, Limits, Listeners, Parts, Tokens};
-use inshore_domain::{Clock, Timestamp};
+use inshore_domain::{Clock, TargetId, Timestamp};
 use inshore_engine::pool::DevicePool;
-use inshore_providers::{Gate, GateOptions};
+use inshore_providers::{Gate, GateOptions, Prober};
 use inshore_runtime::{Registered, Runtime, Spending};
 use inshore_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::control::Steering;
+use super::targets::Remote;
 use super::{key, models, targets, tokens};
 use crate::catalogue::Catalogue;
 use crate::clock::SystemClock;
@@ -35,6 +36,8 @@ pub(super) struct Daemon {
     pub(super) begun: Instant,
     tokens: Tokens,
     gate: Arc<Gate>,
+    prober: Prober,
+    remotes: Mutex<Vec<Remote>>,
     environment: Environment,
     paths: Paths,
     /// What is in force now.
@@ -65,6 +68,7 @@ impl Daemon {
         let runtime = Runtime::new(Arc::clone(&clock), store.clone());
         runtime.set_sensor(Arc::new(Machine::new(Arc::clone(&clock), "/")));
         let pool = models::pool(&config.engine, Some(paths.prefixes()), Arc::clone(&clock))?;
+        let prober = Prober::new(Arc::clone(&clock));
         let daemon = Self {
             begun: clock.monotonic(),
             clock,
@@ -74,6 +78,8 @@ impl Daemon {
             stop,
             tokens: app_tokens(paths)?.into(),
             gate: Arc::new(Gate::new(GateOptions::default())),
+            prober,
+            remotes: Mutex::default(),
             environment: environment.clone(),
             paths: paths.clone(),
             config: Mutex::new(config.clone()),
@@ -93,7 +99,10 @@ impl Daemon {
         }
         let device = models::device_models(&listing.entries, &config.models.overrides);
         let mut registered: Vec<Registered> = models::registered(&self.pool, device).await;
-        registered.extend(targets::registered(&config.targets, &self.gate, &self.clock, &self.environment));
+        let (remote, remotes) =
+            targets::registered(&config.targets, &self.gate, &self.clock, &self.environment);
+        registered.extend(remote);
+        *self.remotes.lock().unwrap_or_else(PoisonError::into_inner) = remotes;
         self.runtime.set_targets(registered);
         self.runtime.set_spending(Spending { currency: config.money.currency, caps: config.caps.clone() });
         self.runtime.set_cache(config.cache.clone());
@@ -135,6 +144,18 @@ impl Daemon {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "calls of unknown cost could not be charged"),
         }
+    }
+
+    /// Looks after remote targets for as long as it is polled.
+    pub(super) async fn watch_targets(&self) {
+        targets::watch(&self.prober, &self.runtime, &self.remotes).await;
+    }
+
+    /// Why a near target seems to send its work on, if something gave it away.
+    pub(super) fn forwards(&self, id: &TargetId) -> Option<String> {
+        let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let remote = remotes.iter().find(|remote| remote.provider.target().id == *id)?;
+        remote.provider.forwards().map(str::to_owned)
     }
 
     /// Reads the models folder and the tokens again; the config stays.

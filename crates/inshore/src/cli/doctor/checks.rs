@@ -1,5 +1,8 @@
 //! Config, models, database, targets and daemon.
 
+use inshore_domain::Tier;
+use inshore_providers::forwarding;
+
 use super::{Finding, State};
 use crate::catalogue::builtin;
 use crate::cli::Context;
@@ -99,8 +102,13 @@ pub(super) fn targets(context: &Context, loaded: &Loaded) -> Vec<Finding> {
                     format!(", price as listed on {year}-{month:02}-{day:02}")
                 }
             };
-            let detail =
-                format!("{} ({} at {}): {permit}, {key}{priced}", target.id, target.tier, target.base_url);
+            let forwards = forwarding::of_name(&target.model).filter(|_| target.tier == Tier::Edge);
+            let state = if forwards.is_some() { State::Notice } else { state };
+            let forwards = forwards.map(|reason| format!("; not near: {reason}")).unwrap_or_default();
+            let detail = format!(
+                "{} ({} at {}): {permit}, {key}{priced}{forwards}",
+                target.id, target.tier, target.base_url
+            );
             Finding::new("remote target", state, detail)
         })
         .collect()
