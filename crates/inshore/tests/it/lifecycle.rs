@@ -10,6 +10,17 @@ fn pid(address: &Value) -> u32 {
     u32::try_from(address["pid"].as_u64().unwrap()).unwrap()
 }
 
+/// Whether the process has ended, all of its threads included. A file that cannot be read for another reason says nothing.
+fn gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            stat.contains(") Z ") && threads <= 1
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
 #[test]
 fn a_killed_daemon_loses_no_receipt_and_leaves_no_lock() {
     let home = Home::new();
@@ -18,7 +29,7 @@ fn a_killed_daemon_loses_no_receipt_and_leaves_no_lock() {
     let first = pid(&home.address());
     kill(first);
     // Its lock is free as soon as the process is gone; until then the next daemon would be refused.
-    while std::fs::read_to_string(format!("/proc/{first}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+    while !gone(first) {
         std::thread::yield_now();
     }
     assert_eq!(home.run(["status"]).code, Some(3), "a dead daemon counts as running");
