@@ -17,6 +17,8 @@ use crate::json;
 const FEATURE_CHARS: usize = 64;
 /// Longest name of a user, as long as providers allow in total.
 const USER_CHARS: usize = 512;
+/// Longest name of a region; those in use have a dozen letters. How many there can be follows from the longest head.
+const REGION_CHARS: usize = 64;
 /// An hour: whoever can wait longer has no latency budget.
 const LATENCY_MS: u64 = 3_600_000;
 /// Longest model name. The longest known are paths of model files on hubs.
@@ -120,11 +122,15 @@ impl Said {
                 };
                 self.hints.latency_budget = Some(Duration::from_millis(millis));
             }
+            "regions" => {
+                let regions = text.split(',').map(|region| name(field, region.trim(), REGION_CHARS));
+                self.hints.regions = Some(regions.collect::<Result<_, _>>()?);
+            }
             // A mistyped hint must not be lost in silence: it may be the one that keeps a text on the device.
             _ => {
                 let message = format!("`{field}` is not a hint that is known here");
                 return Err(Fault::field(field, "unknown_hint", message)
-                    .hint("known are feature, profile, sensitivity, latency-ms and user"));
+                    .hint("known are feature, profile, sensitivity, latency-ms, regions and user"));
             }
         }
         Ok(())
@@ -195,6 +201,13 @@ mod tests {
         assert_eq!(found.hints.feature.as_deref(), Some("subject-line"));
         assert_eq!(found.hints.latency_budget, Some(Duration::from_millis(250)));
         assert_eq!((found.hints.profile, found.user.as_deref()), (Profile::Batch, Some("bob")));
+    }
+
+    #[test]
+    fn regions_are_a_list_of_names() {
+        let found = said(&[("x-inshore-regions", "eu, ch")], "{}").expect("good hints");
+        assert_eq!(found.hints.regions, Some(vec!["eu".to_owned(), "ch".to_owned()]));
+        assert!(said(&[("x-inshore-regions", "eu,")], "{}").is_err());
     }
 
     #[test]
