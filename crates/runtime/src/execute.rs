@@ -195,8 +195,14 @@ pub(crate) async fn count_tokens(
         Err(RunError::new(RunErrorKind::NoTarget, "no target that is permitted can count tokens"));
     for step in running.decision.steps.clone() {
         let Some(entry) = registry.get(&step.target) else { continue };
+        if let Err(error) = running.set_aside_to_count(&entry.target).await {
+            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
+            result = Err(error);
+            continue;
+        }
         match entry.backend.count_tokens(call(entry, &running)).await {
             Ok(tokens) => {
+                running.counted();
                 running.answering = Some((entry.target.clone(), entry.target.model.clone()));
                 running.usage = Usage::default();
                 return (running, Ok(tokens));

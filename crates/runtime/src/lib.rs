@@ -231,7 +231,7 @@ impl Runtime {
         let registry = self.shared.registry.load_full();
         let running = self.admit(request, &registry).await?;
         let (running, result) = execute::count_tokens(running, &registry).await;
-        if running.egress.snapshot().is_empty() {
+        if running.egress.snapshot().is_empty() && running.held.is_empty() {
             running.forget();
             return result;
         }

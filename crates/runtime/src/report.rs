@@ -91,7 +91,9 @@ impl Runtime {
         for row in rows.into_iter().filter(|row| row.key == SpendKey::Target(Some(target.clone()))) {
             what_if.settled = what_if.settled.checked_add(row.settled).unwrap_or(what_if.settled);
             what_if.requests += row.requests;
-            tokens = row.tokens;
+            tokens.prompt += row.tokens.prompt;
+            tokens.cached += row.tokens.cached;
+            tokens.output += row.tokens.output;
         }
         let able = |other: &&Arc<Target>| {
             other.id != *target && other.capabilities.missing(without.capabilities).next().is_none()

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use inshore_domain::cap::Shown;
 use inshore_domain::{
-    Amounts, BackendError, Billed, Cap, Closing, Currency, Event, Facts, Headroom, Measure, Money, Price,
-    ReceiptId, Reservation, ReservationId, Target, Tier, Timestamp, Usage,
+    Amounts, BackendError, Billed, Cap, Closing, Currency, Delta, Event, Facts, Headroom, Measure, Money,
+    Price, ReceiptId, Reservation, ReservationId, Target, Tier, Timestamp, Usage,
 };
 use inshore_policy::{claims, cost, worst_case};
 use inshore_store::{ReserveError, Use};
@@ -35,6 +35,10 @@ impl Default for Spending {
     }
 }
 
+/// No text has more bytes than this for each of its tokens, taken over a whole answer: prose has 3 to 5, code less, and the
+/// longest single tokens, runs of spaces, do not make up answers.
+const TOKEN_BYTES: u64 = 16;
+
 /// A call that something is set aside for.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -43,8 +47,8 @@ pub(crate) struct Held {
     amounts: Amounts,
     /// More tokens than these cannot come.
     most_output: u64,
-    /// Pieces of answer that have come. A piece has at least one token.
-    pieces: u64,
+    /// Bytes of answer that have come.
+    received: u64,
     /// Bytes that had left before this call.
     sent_before: u64,
     /// `None`: under way.
@@ -86,8 +90,28 @@ impl Shared {
 pub(crate) type Began = (ReceiptId, Timestamp);
 
 impl Running {
-    /// Sets the worst case of a call to this target aside. Nothing is set aside for what costs nothing and no cap covers.
+    /// Sets the worst case of an answer of this target aside.
     pub(crate) async fn set_aside(&mut self, target: &Arc<Target>) -> Result<(), RunError> {
+        self.set_amounts_aside(target, worst_case(&self.facts, target)).await
+    }
+
+    /// Sets aside what it takes to have a prompt counted: a call and its bytes. Providers count for nothing.
+    pub(crate) async fn set_aside_to_count(&mut self, target: &Arc<Target>) -> Result<(), RunError> {
+        let amounts = Amounts { calls: 1, bytes_out: self.facts.bytes_at_most, ..Amounts::default() };
+        self.set_amounts_aside(target, amounts).await
+    }
+
+    /// The call under way has counted a prompt.
+    pub(crate) fn counted(&mut self) {
+        if let Some(held) = self.held.last_mut().filter(|held| held.closing.is_none()) {
+            let sent: u64 = self.egress.snapshot().iter().map(|record| record.bytes_out).sum();
+            let bytes_out = sent.saturating_sub(held.sent_before);
+            held.closing = Some(Closing::Settled(Amounts { calls: 1, bytes_out, ..Amounts::default() }));
+        }
+    }
+
+    /// Nothing is set aside on the device, nor for what costs nothing and no cap covers.
+    async fn set_amounts_aside(&mut self, target: &Arc<Target>, amounts: Amounts) -> Result<(), RunError> {
         if target.tier == Tier::Device {
             return Ok(());
         }
@@ -96,7 +120,6 @@ impl Running {
         let began = (self.id, self.request.received_at);
         let feature = self.request.hints.feature.as_deref();
         let claims = claims(&spending.caps, &self.request.principal, feature, &target.id, now, began);
-        let amounts = worst_case(&self.facts, target);
         if amounts.money == 0 && claims.is_empty() {
             return Ok(());
         }
@@ -110,7 +133,7 @@ impl Running {
             target: target.clone(),
             amounts,
             most_output: amounts.tokens.saturating_sub(u64::from(self.facts.prompt_tokens_at_most)),
-            pieces: 0,
+            received: 0,
             sent_before: self.sent(),
             closing: None,
         });
@@ -157,13 +180,20 @@ impl Running {
 
     /// Notes a piece of answer. With an error more has come than was set aside for, and the answer must end here.
     ///
-    /// Pieces are counted, as a piece has at least one token: whoever sends more of them than tokens were asked for does not keep
-    /// to the limit, and would go on at the caller's expense. An answer that is not streamed is there, and paid, when it comes.
+    /// Bytes are counted, for nothing else is sure: some servers send a token in several pieces, others several in one. Whoever sends
+    /// more than [`TOKEN_BYTES`] for each token that was asked for does not keep to the limit, and would go on at the caller's
+    /// expense. An answer that is not streamed is there, and paid, when it comes.
     pub(crate) fn count_piece(&mut self, event: &Event) -> Option<RunError> {
         let streamed = self.request.stream;
         let held = self.held.last_mut().filter(|held| streamed && held.closing.is_none())?;
-        held.pieces += u64::from(matches!(event, Event::Delta { .. }));
-        if held.pieces <= held.most_output {
+        let Event::Delta { delta, .. } = event else { return None };
+        let bytes = match delta {
+            Delta::Text { text, .. } | Delta::Reasoning(text) => text.len(),
+            Delta::ToolArguments { fragment, .. } => fragment.len(),
+            Delta::ToolCall { .. } => 0,
+        };
+        held.received = held.received.saturating_add(bytes as u64);
+        if held.received <= held.most_output.saturating_mul(TOKEN_BYTES) {
             return None;
         }
         // What was set aside is what this can have cost at most, and likely did.

@@ -185,10 +185,29 @@ async fn a_stream_that_does_not_keep_to_its_limit_is_cut() {
     let endless = Script::Play((0..500).map(|_| text("x")).collect());
     let world = capped(vec![], &[endless]);
     let (said, receipt) = run(&world, limited(&world, "cloud", 20)).await;
-    assert_eq!(said, format!("{}<reservation_used_up>", "x".repeat(20)));
+    assert_eq!(said, format!("{}<reservation_used_up>", "x".repeat(20 * 16)));
     assert!(receipt.cost.micros > 0 && receipt.in_doubt.micros == 0);
     let Outcome::Failed { message, .. } = receipt.outcome else { panic!("it was cut") };
     assert!(message.contains("was cut"), "{message}");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_letter_by_letter_is_not_cut() {
+    let mut letters: Vec<_> = (0..80).map(|_| text("x")).collect();
+    letters.push(Ok(Event::Finished { index: 0, reason: FinishReason::Stop }));
+    letters.push(Ok(Event::Usage(Usage { prompt_tokens: 10, output_tokens: 20, ..Usage::default() })));
+    let world = capped(vec![], &[Script::Play(letters)]);
+    let (said, receipt) = run(&world, limited(&world, "cloud", 20)).await;
+    assert_eq!((said, receipt.outcome), ("x".repeat(80), Outcome::Answered));
+}
+
+#[tokio::test]
+async fn counting_a_prompt_elsewhere_is_a_call_that_caps_cover() {
+    let world = capped(vec![cap(Measure::Calls, Window::Day, 1)], &[answer(&["a"])]);
+    assert_eq!(world.runtime.count_tokens(request(&world, "cloud")).await.unwrap(), 42);
+    let refused = world.runtime.count_tokens(request(&world, "cloud")).await.unwrap_err();
+    assert_eq!(refused.kind, RunErrorKind::NoTarget);
+    world.store.verify().await.unwrap();
 }
 
 #[tokio::test]
