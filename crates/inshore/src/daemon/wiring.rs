@@ -85,6 +85,7 @@ impl Daemon {
             config: Mutex::new(config.clone()),
             policies: Mutex::new(Stamp::of(config)),
         };
+        daemon.set_settings(config)?;
         daemon.set_targets(config).await?;
         let sockets = sockets(&config.server, paths).await?;
         Ok((daemon, sockets))
@@ -104,10 +105,16 @@ impl Daemon {
         registered.extend(remote);
         *self.remotes.lock().unwrap_or_else(PoisonError::into_inner) = remotes;
         self.runtime.set_targets(registered);
+        Ok(())
+    }
+
+    /// Puts policies, caps, cache and retries in force. The policies are read first: with a mistake in them nothing changes.
+    fn set_settings(&self, config: &Config) -> Result<()> {
+        self.set_rules(config)?;
         self.runtime.set_spending(Spending { currency: config.money.currency, caps: config.caps.clone() });
         self.runtime.set_cache(config.cache.clone());
         self.runtime.set_retry(config.retry);
-        self.set_rules(config)
+        Ok(())
     }
 
     /// Reads the policies. A file with a mistake is an error, and what was in force stays.
@@ -174,6 +181,17 @@ impl Daemon {
         match app_tokens(&self.paths) {
             Ok(tokens) => self.tokens.replace(tokens),
             Err(error) => tracing::error!("the tokens stay as they are: {error:#}"),
+        }
+        let currency = self.runtime.currency();
+        if config.money.currency != currency {
+            // The ledger is in one currency for as long as it is open.
+            return tracing::error!(
+                "the config stays as it is: a `money.currency` other than {} counts from the next start",
+                currency.code()
+            );
+        }
+        if let Err(error) = self.set_settings(&config) {
+            return tracing::error!("the config stays as it is: {error:#}");
         }
         if let Err(error) = self.set_targets(&config).await {
             return tracing::error!("the targets stay as they are: {error:#}");

@@ -142,6 +142,8 @@ async fn a_policy_file_is_checked_tested_and_read_again_when_it_changes() {
         // A file with a mistake changes nothing; the next good one does. Each question takes some milliseconds.
         std::fs::write(&policies, "forbid").unwrap();
         assert!((0..200).all(|_| !cloud_for("mail")));
+        let made = home.run(["token", "create", "editor"]).good();
+        assert!(!made.err.contains("did not learn"), "models and tokens do not wait for the policies: {}", made.err);
         std::fs::write(&policies, forbid("notes")).unwrap();
         assert!((0..3000).any(|_| cloud_for("mail") && !cloud_for("notes")), "the new policies are not in force");
     })
