@@ -13,6 +13,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use inshore_domain::request::Dialect;
 use inshore_domain::{Capability, Health, ReceiptId};
+use inshore_runtime::CacheCounts;
 use serde::Serialize;
 
 use crate::admit::{Shared, admit};
@@ -37,6 +38,16 @@ struct WireStatus {
     uptime_ms: u64,
     resident_bytes: Option<u64>,
     targets: Vec<WireTarget>,
+    /// Answers that were given before, since the start.
+    cache: WireCache,
+}
+
+#[derive(Serialize)]
+struct WireCache {
+    hits: u64,
+    misses: u64,
+    answers: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -60,9 +71,11 @@ struct Detail {
     value: String,
 }
 
-impl From<Status> for WireStatus {
-    fn from(status: Status) -> Self {
+impl WireStatus {
+    fn new(status: Status, cache: CacheCounts) -> Self {
+        let CacheCounts { hits, misses, answers, bytes } = cache;
         Self {
+            cache: WireCache { hits, misses, answers, bytes },
             version: status.version,
             pid: status.pid,
             uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
@@ -97,7 +110,7 @@ impl From<TargetStatus> for WireTarget {
 /// `GET /inshore/v1/status`
 pub(crate) async fn status(State(app): Shared) -> Response {
     let status = app.parts.control.status().await;
-    plain(json(&WireStatus::from(status)))
+    plain(json(&WireStatus::new(status, app.parts.runtime.cache_counts())))
 }
 
 pub(super) fn store_failed(error: &inshore_store::StoreError) -> Fault {

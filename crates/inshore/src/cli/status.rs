@@ -36,6 +36,10 @@ pub(crate) fn run(context: &Context, _args: &Args) -> Outcome {
             ("token", context.paths.token().display().to_string()),
             ("up", uptime(status.pointer("/uptime_ms").and_then(Value::as_u64).unwrap_or(0))),
             ("memory", memory),
+            (
+                "cache",
+                format!("{} answers kept, {} given again", text("/cache/answers"), text("/cache/hits")),
+            ),
         ])?;
         context.output.line("")?;
         let targets = status.get("targets").and_then(Value::as_array).cloned().unwrap_or_default();
