@@ -8,7 +8,7 @@ use inshore_policy::rules::SHIPPED;
 use serde_json::json;
 
 use super::{Context, decide};
-use crate::config::{Config, Loaded};
+use crate::config::Loaded;
 use crate::daemon;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::policies;
@@ -83,14 +83,15 @@ fn check(context: &Context, file: Option<&PathBuf>) -> Outcome {
 }
 
 fn test(context: &Context, file: &Path, policy: Option<&PathBuf>) -> Outcome {
-    let Loaded { mut config, .. } = context.config()?;
+    let mut loaded = context.config()?;
     if let Some(policy) = policy {
-        config.policy.file = Some(policy.clone());
+        loaded.config.policy.file = Some(policy.clone());
     }
+    let config = &loaded.config;
     let usage = |error| Failure { exit: Exit::Usage, error, hint: None };
-    let rules = policies::rules(&config).map_err(usage)?;
+    let rules = policies::rules(config).map_err(usage)?;
     let cases = policies::read(file).map_err(usage)?;
-    let report = inshore_policy::run_cases(&cases, &rules, &targets(context, &config)?)
+    let report = inshore_policy::run_cases(&cases, &rules, &targets(context, &loaded)?)
         .map_err(|error| Failure::new(Exit::Usage, format!("`{}`: {error}", file.display())))?;
     if context.output.json {
         let results: Vec<_> = report
@@ -117,13 +118,10 @@ fn test(context: &Context, file: &Path, policy: Option<&PathBuf>) -> Outcome {
 
 /// The configured targets and the models of this machine, without asking either: policies look at what is configured. A
 /// model's capabilities are not read from its file; it is taken to do all that models here can.
-fn targets(context: &Context, config: &Config) -> Outcome<Vec<Arc<Target>>> {
-    let catalogue = crate::catalogue::Catalogue::new(
-        config.models.dir.clone().unwrap_or_else(|| context.paths.models()),
-        config.models.builtin,
-    );
+fn targets(context: &Context, loaded: &Loaded) -> Outcome<Vec<Arc<Target>>> {
+    let config = &loaded.config;
     let mut targets = Vec::new();
-    for entry in catalogue.list()?.entries {
+    for entry in context.catalogue(loaded).list()?.entries {
         targets.push(Arc::new(Target {
             id: TargetId(format!("device/{}", entry.manifest.id)),
             tier: Tier::Device,
