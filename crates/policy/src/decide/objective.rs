@@ -46,19 +46,6 @@ pub enum Criterion {
 }
 
 impl Criterion {
-    /// The word used in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Floor => "quality floor",
-            Self::Deadline => "deadline",
-            Self::Tier => "tier",
-            Self::DefaultDevice => "default model",
-            Self::Cost => "cost",
-            Self::FirstToken => "first token",
-            Self::Quality => "quality",
-        }
-    }
-
     /// The criteria of a preference, the weightiest first. The first one in which two targets differ decides; among equals the
     /// order in which the targets were given stays.
     ///
