@@ -220,7 +220,8 @@ pub fn hub_url(hub: &Url, reference: &str) -> Result<Url, DownloadError> {
     let proper = |part: &&str| {
         !part.is_empty()
             && *part != "."
-            && *part != ".."
+            // Hubs refuse it inside of names too, and whatever reads the address next need not know where it may stand.
+            && !part.contains("..")
             && !part.contains(['\\', '?', '#'])
             && !part.chars().any(char::is_control)
     };
@@ -319,6 +320,7 @@ mod tests {
             "hf:a/b/",
             "hf:a//c",
             "hf:a/../c",
+            "hf:@/..a/:@a",
             "hf:a/b/../../c",
             "hf:a/b/c?x",
             "hf:a/b/c@",
