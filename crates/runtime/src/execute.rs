@@ -4,51 +4,62 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use inshore_domain::{
-    BackendError, BackendErrorKind, Call, Event, EventStream, Outcome, Target, Tier, Usage,
-};
+use inshore_domain::{BackendError, BackendErrorKind, Event, ReservationId, Step, Target, Tier, Usage};
 
+use crate::account::Account;
 use crate::cache::Kept;
 use crate::error::{RunError, RunErrorKind};
+use crate::leg::{Accepted, Leg};
 use crate::registry::{Registered, Registry};
 use crate::retry::RetryPolicy;
-use crate::settle::Running;
+use crate::settle::{Running, outcome};
 
 /// How long a target that has accepted is watched for a failure that another target could make good. Most fail at once;
 /// thinking models say nothing for minutes, and the caller's head of the response must not wait for that.
 const PEEK: Duration = Duration::from_secs(2);
 
-/// A step that has begun to answer.
+/// A request whose answer has begun.
 pub(crate) struct Begun {
+    /// The answer. It comes first, so that the work has ended when the receipt is made.
+    pub(crate) leg: Leg,
     pub(crate) running: Running,
-    /// What came before and with the first piece; still to be passed on.
-    pub(crate) first: Option<Event>,
-    pub(crate) rest: EventStream,
+}
+
+impl Begun {
+    pub(crate) fn new(mut running: Running, leg: Leg) -> Self {
+        running.queued = leg.queued;
+        running.answering = Some((leg.target.clone(), leg.model.clone()));
+        Self { leg, running }
+    }
 }
 
 /// Gives an answer again that was given before.
-pub(crate) fn replay(mut running: Running, kept: &Kept) -> Begun {
-    running.answering = Some((kept.target.clone(), kept.model.clone()));
-    running.queued = running.elapsed();
-    let events: Vec<_> = kept.events.iter().cloned().map(Ok).collect();
-    Begun { running, first: None, rest: Box::pin(futures_util::stream::iter(events)) }
+pub(crate) fn replay(running: Running, kept: &Kept) -> Begun {
+    let events = kept.events.clone();
+    let leg = Leg::given(running.account.clone(), kept.target.clone(), kept.model.clone(), events);
+    Begun::new(running, leg)
 }
 
-/// Tries the steps in order. Nothing has been passed on to the caller while this runs, so each failure may consult the
-/// next step; after it, none may.
-pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<Begun, RunError> {
+/// Tries the steps in order.
+pub(crate) async fn begin(running: Running, registry: &Registry) -> Result<Begun, RunError> {
+    match first_leg(&running.account, &running.decision.steps, registry).await {
+        Ok(leg) => Ok(Begun::new(running, leg)),
+        Err(error) => Err(fail(running, error).await),
+    }
+}
+
+/// The first of these steps that begins to answer. Nothing has been passed on to the caller while this runs, so each failure may
+/// consult the next step; after it, none may.
+pub(crate) async fn first_leg(
+    account: &Arc<Account>,
+    steps: &[Step],
+    registry: &Registry,
+) -> Result<Leg, RunError> {
     let mut last_error: Option<RunError> = None;
-    let steps = running.decision.steps.clone();
     for (place, step) in steps.iter().enumerate() {
         let Some(entry) = registry.get(&step.target) else { continue };
-        running.queued = running.elapsed();
-        let in_work = (entry.target.tier == Tier::Device).then(|| running.shared.on_device.enter());
-        match call_target(entry, &mut running, place + 1 == steps.len()).await {
-            Ok((model, first, rest)) => {
-                running.in_work = in_work;
-                running.answering = Some((entry.target.clone(), model));
-                return Ok(Begun { running, first, rest });
-            }
+        match call_target(account, entry, place + 1 == steps.len()).await {
+            Ok(leg) => return Ok(leg),
             Err(StepFailed { error, go_on }) => {
                 last_error = Some(error);
                 if !go_on {
@@ -57,61 +68,67 @@ pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<B
             }
         }
     }
-    let error = last_error.unwrap_or_else(|| {
+    Err(last_error.unwrap_or_else(|| {
         let gone = "the target was removed while the request waited";
         BackendError::new(BackendErrorKind::ModelNotFound, gone).into()
-    });
-    Err(fail(running, error).await)
+    }))
 }
 
 /// Settles a request that got no answer, and gives the error to hand to the caller.
 pub(crate) async fn fail(running: Running, error: RunError) -> RunError {
-    let error = error.with_receipt(running.id);
-    let outcome = Outcome::Failed { code: error.kind.code().into(), message: error.message.clone() };
-    match running.settle(outcome).await {
+    let error = error.with_receipt(running.account.id);
+    match running.settle(outcome(Some(&error))).await {
         Ok(()) => error,
         Err(store) => store,
     }
 }
 
-async fn note_failure(running: &mut Running, target: &Target, error: &BackendError) {
-    running.give_back(error).await;
+async fn note_failure(account: &Account, target: &Target, held: Option<ReservationId>, error: &BackendError) {
+    account.give_back(held, error).await;
     if error.kind.counts_against_health() || error.retry_after.is_some() {
-        running.shared.health.failed(&target.id, running.now(), error.retry_after);
+        account.shared.health.failed(&target.id, account.now(), error.retry_after);
     }
     tracing::debug!(target = %target.id, code = error.kind.code(), %error, "a step failed");
-    running.failed_steps.push((target.id.clone(), error.message.clone()));
+    account.step_failed(&target.id, &error.message);
 }
 
 /// A step that gave no answer.
-struct StepFailed {
-    error: RunError,
+pub(crate) struct StepFailed {
+    pub(crate) error: RunError,
     /// The next step may do better.
-    go_on: bool,
+    pub(crate) go_on: bool,
 }
 
 /// Calls one target, again where that is safe and useful: with nothing else left to try, or where the target asks for a short while.
 /// Something is set aside for each call by itself.
-async fn call_target(
+pub(crate) async fn call_target(
+    account: &Arc<Account>,
     entry: &Registered,
-    running: &mut Running,
     last: bool,
-) -> Result<(String, Option<Event>, EventStream), StepFailed> {
-    let mut retry = RetryPolicy::new(**running.shared.retry.load());
+) -> Result<Leg, StepFailed> {
+    let mut retry = RetryPolicy::new(**account.shared.retry.load());
+    let target = &entry.target;
+    let queued = account.elapsed();
+    let in_work = (target.tier == Tier::Device).then(|| account.shared.on_device.enter());
     loop {
-        if let Err(error) = running.set_aside(&entry.target).await {
-            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
-            return Err(StepFailed { error, go_on: true });
-        }
-        let error = match begin_step(entry, running).await {
-            Ok(begun) => return Ok(begun),
+        let held = match account.set_aside(target).await {
+            Ok(held) => held,
+            Err(error) => {
+                account.step_failed(&target.id, &error.message);
+                return Err(StepFailed { error, go_on: true });
+            }
+        };
+        let error = match accept(account, entry).await {
+            Ok(accepted) => {
+                return Ok(Leg::new(account.clone(), target.clone(), accepted, held, (queued, in_work)));
+            }
             Err(error) => error,
         };
-        let again = entry.target.tier != Tier::Device && (last || error.retry_after.is_some());
-        let left = running.facts.latency_budget.map(|budget| budget.saturating_sub(running.elapsed()));
-        let random = running.shared.clock.random() as u64;
+        let again = target.tier != Tier::Device && (last || error.retry_after.is_some());
+        let left = account.facts.latency_budget.map(|budget| budget.saturating_sub(account.elapsed()));
+        let random = account.shared.clock.random() as u64;
         let wait = retry.next(&error, random, left).filter(|_| again);
-        note_failure(running, &entry.target, &error).await;
+        note_failure(account, target, held, &error).await;
         let Some(wait) = wait else {
             return Err(StepFailed { go_on: error.kind.another_target_may_do(), error: error.into() });
         };
@@ -119,11 +136,8 @@ async fn call_target(
     }
 }
 
-async fn begin_step(
-    entry: &Registered,
-    running: &Running,
-) -> Result<(String, Option<Event>, EventStream), BackendError> {
-    let mut events = entry.backend.generate(call(entry, running)).await?;
+async fn accept(account: &Account, entry: &Registered) -> Result<Accepted, BackendError> {
+    let mut events = entry.backend.generate(account.call(&entry.target)).await?;
     let model = match events.next().await {
         Some(Ok(Event::Started { model })) => model,
         Some(Err(error)) => return Err(error),
@@ -131,10 +145,10 @@ async fn begin_step(
     };
     // A target that accepts and then fails at once must not count as chosen: look at one event more.
     match tokio::time::timeout(PEEK, events.next()).await {
-        Ok(Some(Ok(first))) => Ok((model, Some(first), events)),
+        Ok(Some(Ok(first))) => Ok(Accepted { model, first: Some(first), rest: events }),
         Ok(Some(Err(error))) => Err(error),
         Ok(None) => Err(unexpected(&entry.target, false)),
-        Err(_still_silent) => Ok((model, None, events)),
+        Err(_still_silent) => Ok(Accepted { model, first: None, rest: events }),
     }
 }
 
@@ -143,36 +157,43 @@ fn unexpected(target: &Target, spoke: bool) -> BackendError {
     BackendError::new(BackendErrorKind::Protocol, format!("`{}` {what}", target.id))
 }
 
-fn call(entry: &Registered, running: &Running) -> Call {
-    Call { request: running.request.clone(), target: entry.target.clone(), egress: running.egress.clone() }
-}
-
 /// Tries the steps in order until one gives vectors.
 pub(crate) async fn embed(
     mut running: Running,
     registry: &Registry,
 ) -> Result<(Running, Arc<Target>, Vec<Vec<f32>>), RunError> {
     let mut last_error: Option<RunError> = None;
+    let account = running.account.clone();
     for step in running.decision.steps.clone() {
         let Some(entry) = registry.get(&step.target) else { continue };
         let Some(embedder) = &entry.embedder else { continue };
-        running.queued = running.elapsed();
-        if let Err(error) = running.set_aside(&entry.target).await {
-            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
-            last_error = Some(error);
-            continue;
-        }
-        match embedder.embed(call(entry, &running)).await {
+        running.queued = account.elapsed();
+        let held = match account.set_aside(&entry.target).await {
+            Ok(held) => held,
+            Err(error) => {
+                account.step_failed(&entry.target.id, &error.message);
+                last_error = Some(error);
+                continue;
+            }
+        };
+        match embedder.embed(account.call(&entry.target)).await {
             Ok((vectors, usage)) => {
+                if usage.prompt_tokens > 0 {
+                    account.used_so_far(held, usage);
+                }
+                account.came_to_its_end(held);
+                account
+                    .shared
+                    .health
+                    .answered(&entry.target.id, account.elapsed().saturating_sub(running.queued));
                 running.answering = Some((entry.target.clone(), entry.target.model.clone()));
                 running.usage = usage;
-                running.usage_reported = usage.prompt_tokens > 0;
                 running.note_first_token();
                 return Ok((running, entry.target.clone(), vectors));
             }
             Err(error) => {
                 let go_on = error.kind.another_target_may_do();
-                note_failure(&mut running, &entry.target, &error).await;
+                note_failure(&account, &entry.target, held, &error).await;
                 last_error = Some(error.into());
                 if !go_on {
                     break;
@@ -193,23 +214,27 @@ pub(crate) async fn count_tokens(
 ) -> (Running, Result<u32, RunError>) {
     let mut result =
         Err(RunError::new(RunErrorKind::NoTarget, "no target that is permitted can count tokens"));
+    let account = running.account.clone();
     for step in running.decision.steps.clone() {
         let Some(entry) = registry.get(&step.target) else { continue };
-        if let Err(error) = running.set_aside_to_count(&entry.target).await {
-            running.failed_steps.push((entry.target.id.clone(), error.message.clone()));
-            result = Err(error);
-            continue;
-        }
-        match entry.backend.count_tokens(call(entry, &running)).await {
+        let held = match account.set_aside_to_count(&entry.target).await {
+            Ok(held) => held,
+            Err(error) => {
+                account.step_failed(&entry.target.id, &error.message);
+                result = Err(error);
+                continue;
+            }
+        };
+        match entry.backend.count_tokens(account.call(&entry.target)).await {
             Ok(tokens) => {
-                running.counted();
+                account.counted(held);
                 running.answering = Some((entry.target.clone(), entry.target.model.clone()));
                 running.usage = Usage::default();
                 return (running, Ok(tokens));
             }
             Err(error) => {
                 let go_on = error.kind.another_target_may_do();
-                note_failure(&mut running, &entry.target, &error).await;
+                note_failure(&account, &entry.target, held, &error).await;
                 result = Err(error.into());
                 if !go_on {
                     break;

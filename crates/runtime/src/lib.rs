@@ -1,6 +1,7 @@
 //! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
-//! Layout: [`Runtime`] the door; `execute` runs the steps of a Decision; [`Answer`] the answer on its way to the caller;
+//! Layout: [`Runtime`] the door; `account` what the calls of a request share; `execute` runs the steps of a Decision; `leg` one call
+//! that answers; [`Answer`] the answer on its way to the caller;
 //! `settle` the receipt; `spend` what is set aside before a call and settled after; `report` what was spent; [`RetryPolicy`] when
 //! a call is made again; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
 //! the machine; [`Registry`] the targets there are.
@@ -11,11 +12,13 @@
 //! is committed.
 #![forbid(unsafe_code)]
 
+mod account;
 mod answer;
 mod cache;
 mod error;
 mod execute;
 mod health;
+mod leg;
 mod registry;
 mod report;
 mod retry;
@@ -28,8 +31,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inshore_domain::{
-    BackendError, Clock, Decision, DeviceState, EgressLog, Exclusion, Facts, Outcome, ReceiptId, Request,
-    Target, TargetId, Usage,
+    BackendError, Clock, Decision, DeviceState, Exclusion, Facts, Outcome, ReceiptId, Request, Target,
+    TargetId, Usage,
 };
 use inshore_policy::{Rules, inspect};
 use inshore_store::Store;
@@ -44,6 +47,7 @@ pub use retry::{RetryPolicy, RetryRules};
 pub use sensor::Sensor;
 pub use spend::Spending;
 
+use account::Account;
 use cache::Cache;
 use sensor::Depth;
 use settle::Running;
@@ -200,12 +204,9 @@ impl Runtime {
             Some(kept) => execute::replay(running, &kept),
             None => execute::begin(refuse_if_nowhere(running).await?, &registry).await?,
         };
-        let receipt = begun.running.id;
-        let Some((target, model)) = begun.running.answering.clone() else {
-            let error = RunError::new(RunErrorKind::NoTarget, "no target answered");
-            return Err(execute::fail(begun.running, error).await);
-        };
-        let (notes, replayed) = (begun.running.notes.clone(), begun.running.replay.is_some());
+        let (receipt, notes) = (begun.running.account.id, begun.running.account.notes());
+        let (target, model) = (begun.leg.target.clone(), begun.leg.model.clone());
+        let replayed = begun.running.replay.is_some();
         Ok(Answer { receipt, target, model, notes, replayed, events: AnswerStream::new(begun) })
     }
 
@@ -217,7 +218,7 @@ impl Runtime {
         let registry = self.shared.registry.load_full();
         let running = self.admit(request, &registry).await?;
         let (running, target, vectors) = execute::embed(running, &registry).await?;
-        let (receipt, usage) = (running.id, running.usage);
+        let (receipt, usage) = (running.account.id, running.usage);
         running.settle(Outcome::Answered).await?;
         Ok(Embedded { receipt, target, vectors, usage })
     }
@@ -231,7 +232,7 @@ impl Runtime {
         let registry = self.shared.registry.load_full();
         let running = self.admit(request, &registry).await?;
         let (running, result) = execute::count_tokens(running, &registry).await;
-        if running.egress.snapshot().is_empty() && running.held.is_empty() {
+        if running.account.egress.snapshot().is_empty() && !running.account.holds_something() {
             running.forget();
             return result;
         }
@@ -266,26 +267,8 @@ impl Runtime {
     fn inspect(&self, request: Request, registry: &Registry) -> Running {
         let id = ReceiptId::new(self.shared.clock.now(), self.shared.clock.random());
         let (facts, decision) = self.decide_with(&request, registry, id);
-        Running {
-            id,
-            shared: self.shared.clone(),
-            request: Arc::new(within_limits(request, &facts)),
-            facts,
-            decision,
-            egress: EgressLog::default(),
-            failed_steps: Vec::new(),
-            answering: None,
-            usage: Usage::default(),
-            usage_reported: false,
-            held: Vec::new(),
-            queued: Duration::ZERO,
-            first_token: None,
-            in_work: None,
-            replay: None,
-            lead: None,
-            notes: Vec::new(),
-            settled: false,
-        }
+        let request = within_limits(request, &facts);
+        Running::new(Account::new(self.shared.clone(), id, request, facts), decision)
     }
 }
 
@@ -311,7 +294,7 @@ async fn refuse_if_nowhere(running: Running) -> Result<Running, RunError> {
 
 /// When the first of the caps renews that have no room.
 fn renewal(running: &Running) -> Option<Duration> {
-    let now = running.shared.clock.now().unix_millis();
+    let now = running.account.shared.clock.now().unix_millis();
     let renewals = running.decision.verdicts.iter().filter_map(|verdict| match &verdict.outcome {
         Err(Exclusion::OverCap { claim, .. }) => claim.renews,
         _ => None,
@@ -321,7 +304,7 @@ fn renewal(running: &Running) -> Option<Duration> {
 
 /// Says why no target is left.
 fn refusal(running: &Running) -> RunError {
-    let model = &running.request.model;
+    let model = &running.account.request.model;
     let excluded = || {
         running
             .decision

@@ -16,8 +16,8 @@ use inshore_policy::{claims, cost, worst_case};
 use inshore_store::{ReserveError, Use};
 
 use crate::Shared;
+use crate::account::Account;
 use crate::error::{RunError, RunErrorKind};
-use crate::settle::Running;
 
 /// What may be spent.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,8 +49,12 @@ pub(crate) struct Held {
     most_output: u64,
     /// Bytes of answer that have come.
     received: u64,
-    /// Bytes that had left before this call.
+    /// Bytes that had left for this target before this call.
     sent_before: u64,
+    /// What the target says was used; `None`: it has not said.
+    usage: Option<Usage>,
+    /// The answer has come to its end.
+    whole: bool,
     /// `None`: under way.
     closing: Option<Closing>,
 }
@@ -89,31 +93,37 @@ impl Shared {
 /// The receipt of a request, and when it began: what caps of single requests go by.
 pub(crate) type Began = (ReceiptId, Timestamp);
 
-impl Running {
-    /// Sets the worst case of an answer of this target aside.
-    pub(crate) async fn set_aside(&mut self, target: &Arc<Target>) -> Result<(), RunError> {
+impl Account {
+    /// Sets the worst case of an answer of this target aside, and names what was set aside. `None` where nothing is: on the device,
+    /// and for what costs nothing and no cap covers.
+    pub(crate) async fn set_aside(&self, target: &Arc<Target>) -> Result<Option<ReservationId>, RunError> {
         self.set_amounts_aside(target, worst_case(&self.facts, target)).await
     }
 
     /// Sets aside what it takes to have a prompt counted: a call and its bytes. Providers count for nothing.
-    pub(crate) async fn set_aside_to_count(&mut self, target: &Arc<Target>) -> Result<(), RunError> {
+    pub(crate) async fn set_aside_to_count(
+        &self,
+        target: &Arc<Target>,
+    ) -> Result<Option<ReservationId>, RunError> {
         let amounts = Amounts { calls: 1, bytes_out: self.facts.bytes_at_most, ..Amounts::default() };
         self.set_amounts_aside(target, amounts).await
     }
 
-    /// The call under way has counted a prompt.
-    pub(crate) fn counted(&mut self) {
-        if let Some(held) = self.held.last_mut().filter(|held| held.closing.is_none()) {
-            let sent: u64 = self.egress.snapshot().iter().map(|record| record.bytes_out).sum();
+    /// The call has counted a prompt.
+    pub(crate) fn counted(&self, call: Option<ReservationId>) {
+        self.with_call(call, |held, sent| {
             let bytes_out = sent.saturating_sub(held.sent_before);
             held.closing = Some(Closing::Settled(Amounts { calls: 1, bytes_out, ..Amounts::default() }));
-        }
+        });
     }
 
-    /// Nothing is set aside on the device, nor for what costs nothing and no cap covers.
-    async fn set_amounts_aside(&mut self, target: &Arc<Target>, amounts: Amounts) -> Result<(), RunError> {
+    async fn set_amounts_aside(
+        &self,
+        target: &Arc<Target>,
+        amounts: Amounts,
+    ) -> Result<Option<ReservationId>, RunError> {
         if target.tier == Tier::Device {
-            return Ok(());
+            return Ok(None);
         }
         let spending = self.shared.spending.load_full();
         let now = self.shared.clock.now();
@@ -121,61 +131,81 @@ impl Running {
         let feature = self.request.hints.feature.as_deref();
         let claims = claims(&spending.caps, &self.request.principal, feature, &target.id, now, began);
         if amounts.money == 0 && claims.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let id = ReservationId::new(now, self.shared.clock.random());
         let reservation =
             Reservation { id, receipt: self.id, target: target.id.clone(), at: now, amounts, claims };
         let reserving = self.shared.store.reserve(reservation, &self.request.principal, feature);
         let reserved = reserving.await.map_err(refused(now))?;
-        self.held.push(Held {
+        let sent_before = self.sent(target);
+        self.state().held.push(Held {
             id,
             target: target.clone(),
             amounts,
             most_output: amounts.tokens.saturating_sub(u64::from(self.facts.prompt_tokens_at_most)),
             received: 0,
-            sent_before: self.sent(),
+            sent_before,
+            usage: None,
+            whole: false,
             closing: None,
         });
         for use_ in reserved.uses.into_iter().filter(|use_| use_.crossed) {
             self.warn(&use_);
         }
-        Ok(())
+        Ok(Some(id))
     }
 
-    fn warn(&mut self, use_: &Use) {
+    fn warn(&self, use_: &Use) {
         let percent = use_.used.saturating_mul(100).checked_div(use_.claim.limit).unwrap_or(100);
-        let note = format!("the cap `{}` is used to {percent} %", use_.claim.cap);
         tracing::warn!(cap = use_.claim.cap, percent, "a cap is nearly used up");
-        self.notes.push(note);
+        self.note(format!("the cap `{}` is used to {percent} %", use_.claim.cap));
     }
 
-    /// The call under way has failed. What cannot have cost anything is free again at once: the next try may need the room.
-    pub(crate) async fn give_back(&mut self, error: &BackendError) {
+    /// The call has failed. What cannot have cost anything is free again at once: the next try may need the room.
+    pub(crate) async fn give_back(&self, call: Option<ReservationId>, error: &BackendError) {
+        let Some(id) = call else { return };
         let closing = match error.billed {
             Billed::No => Closing::Released,
             Billed::Maybe => Closing::InDoubt,
         };
-        if closing == Closing::Released
-            && let Some(held) = self.held.pop_if(|held| held.closing.is_none())
-        {
+        let open = self.with_call(call, |held, _| held.closing.get_or_insert(closing) == &closing);
+        if closing == Closing::Released && open == Some(true) {
+            self.state().held.retain(|held| held.id != id);
             let now = self.shared.clock.now();
-            if let Err(error) = self.shared.store.close_reservation(held.id, closing, now).await {
-                tracing::error!(reservation = %held.id, %error, "what was set aside could not be released");
+            if let Err(error) = self.shared.store.close_reservation(id, closing, now).await {
+                tracing::error!(reservation = %id, %error, "what was set aside could not be released");
             }
         }
-        self.end_call(closing);
     }
 
-    fn end_call(&mut self, closing: Closing) {
-        if let Some(held) = self.held.last_mut() {
-            held.closing.get_or_insert(closing);
-        }
+    /// Works on a call that something is set aside for, with the bytes that have left for its target so far.
+    fn with_call<T>(
+        &self,
+        call: Option<ReservationId>,
+        change: impl FnOnce(&mut Held, u64) -> T,
+    ) -> Option<T> {
+        let id = call?;
+        let mut state = self.state();
+        let held = state.held.iter_mut().find(|held| held.id == id)?;
+        let sent = self.sent(&held.target);
+        Some(change(held, sent))
     }
 
-    /// Bytes that have left for this request so far.
-    fn sent(&self) -> u64 {
-        self.egress.snapshot().iter().map(|record| record.bytes_out).sum()
+    /// Bytes that have left for this target so far, in this request.
+    fn sent(&self, target: &Target) -> u64 {
+        let records = self.egress.snapshot();
+        records.iter().filter(|record| record.target == target.id).map(|record| record.bytes_out).sum()
+    }
+
+    /// The target has said what was used. The last one counts.
+    pub(crate) fn used_so_far(&self, call: Option<ReservationId>, usage: Usage) {
+        self.with_call(call, |held, _| held.usage = Some(usage));
+    }
+
+    /// The answer has come to its end: what was used is known, if the target has said so.
+    pub(crate) fn came_to_its_end(&self, call: Option<ReservationId>) {
+        self.with_call(call, |held, _| held.whole = true);
     }
 
     /// Notes a piece of answer. With an error more has come than was set aside for, and the answer must end here.
@@ -183,10 +213,12 @@ impl Running {
     /// Bytes are counted, for nothing else is sure: some servers send a token in several pieces, others several in one. Whoever sends
     /// more than [`TOKEN_BYTES`] for each token that was asked for does not keep to the limit, and would go on at the caller's
     /// expense. An answer that is not streamed is there, and paid, when it comes.
-    pub(crate) fn count_piece(&mut self, event: &Event) -> Option<RunError> {
-        let streamed = self.request.stream;
-        let held = self.held.last_mut().filter(|held| streamed && held.closing.is_none())?;
-        let Event::Delta { delta, .. } = event else { return None };
+    pub(crate) fn count_piece(&self, call: Option<ReservationId>, event: &Event) -> Option<RunError> {
+        let (Some(id), Event::Delta { delta, .. }, true) = (call, event, self.request.stream) else {
+            return None;
+        };
+        let mut state = self.state();
+        let held = state.held.iter_mut().find(|held| held.id == id && held.closing.is_none())?;
         let bytes = match delta {
             Delta::Text { text, .. } | Delta::Reasoning(text) => text.len(),
             Delta::ToolArguments { fragment, .. } => fragment.len(),
@@ -207,40 +239,40 @@ impl Running {
         Some(RunError::new(RunErrorKind::ReservationUsedUp, message))
     }
 
-    /// How each reservation of this request ends. A call that is still under way is settled if its answer is whole and its tokens are
-    /// known, released if not one byte has left for it, and else in doubt.
-    pub(crate) fn closings(&mut self, answered: bool) -> Vec<(ReservationId, Closing)> {
-        let under_way = self.held.last().filter(|held| held.closing.is_none());
-        if let Some(held) = under_way {
-            let closing = if answered && self.usage_reported {
-                Closing::Settled(self.used(held))
-            } else if self.sent() == held.sent_before {
-                Closing::Released
-            } else {
-                if answered {
-                    self.notes.push(format!("`{}` did not say how many tokens were used", held.target.id));
-                }
-                Closing::InDoubt
-            };
-            self.end_call(closing);
-        }
-        self.held.iter().filter_map(|held| Some((held.id, held.closing?))).collect()
+    /// Whether something is set aside for this request, or was.
+    pub(crate) fn holds_something(&self) -> bool {
+        !self.state().held.is_empty()
     }
 
-    fn used(&self, held: &Held) -> Amounts {
-        Amounts {
-            money: held.target.price.map_or(0, |price| money(&price, &self.usage)),
-            tokens: u64::from(self.usage.prompt_tokens) + u64::from(self.usage.output_tokens),
-            calls: 1,
-            bytes_out: self.sent().saturating_sub(held.sent_before),
+    /// How each reservation of this request ends; none of its calls goes on. A call whose answer is whole and whose tokens are
+    /// known is settled, one for which not one byte has left is released, and any other is in doubt.
+    pub(crate) fn closings(&self) -> Vec<(ReservationId, Closing)> {
+        let mut state = self.state();
+        let mut silent = Vec::new();
+        for held in state.held.iter_mut().filter(|held| held.closing.is_none()) {
+            let sent = self.sent(&held.target);
+            held.closing = Some(match held.usage {
+                Some(usage) if held.whole => Closing::Settled(used(held, &usage, sent)),
+                _ if sent == held.sent_before => Closing::Released,
+                _ => {
+                    if held.whole {
+                        silent.push(format!("`{}` did not say how many tokens were used", held.target.id));
+                    }
+                    Closing::InDoubt
+                }
+            });
         }
+        state.notes.append(&mut silent);
+        state.held.iter().filter_map(|held| Some((held.id, held.closing?))).collect()
     }
 
     /// What calls have taken, once they are closed.
-    pub(crate) fn taken(&mut self) -> Taken {
+    pub(crate) fn taken(&self) -> Taken {
         let currency = self.shared.spending.load().currency;
         let (mut cost, mut in_doubt) = (0_u64, 0_u64);
-        for held in &self.held {
+        let mut impossible = Vec::new();
+        let mut state = self.state();
+        for held in &state.held {
             match held.closing {
                 // A cap never counts more than was set aside, and neither does the receipt.
                 Some(Closing::Settled(used)) => {
@@ -253,14 +285,24 @@ impl Running {
                 && used.money > held.amounts.money
             {
                 let more = Shown { measure: Measure::Money, amount: used.money };
-                self.notes.push(format!(
+                impossible.push(format!(
                     "`{}` reports tokens for {more}, which is more than this call can have cost",
                     held.target.id
                 ));
             }
         }
+        state.notes.append(&mut impossible);
         let money = |micros| Money { micros: i64::try_from(micros).unwrap_or(i64::MAX), currency };
         Taken { cost: money(cost), in_doubt: money(in_doubt) }
+    }
+}
+
+fn used(held: &Held, usage: &Usage, sent: u64) -> Amounts {
+    Amounts {
+        money: held.target.price.map_or(0, |price| money(&price, usage)),
+        tokens: u64::from(usage.prompt_tokens) + u64::from(usage.output_tokens),
+        calls: 1,
+        bytes_out: sent.saturating_sub(held.sent_before),
     }
 }
 

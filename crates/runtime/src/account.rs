@@ -1,0 +1,71 @@
+//! What all calls of one request share: what is asked, what was found of it, and what has been set aside, sent and said so far.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use inshore_domain::{Call, EgressLog, Facts, ReceiptId, Request, Target, TargetId};
+
+use crate::Shared;
+use crate::spend::Held;
+
+/// The account of one request. Calls that run side by side share it; whoever settles the request closes it.
+pub(crate) struct Account {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: ReceiptId,
+    pub(crate) request: Arc<Request>,
+    pub(crate) facts: Facts,
+    pub(crate) egress: EgressLog,
+    state: Mutex<State>,
+}
+
+/// What changes while the request runs.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// What is set aside for calls of this request.
+    pub(crate) held: Vec<Held>,
+    /// Steps that gave no answer: target and what it said.
+    pub(crate) failed_steps: Vec<(TargetId, String)>,
+    /// For the receipt.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Account {
+    pub(crate) fn new(shared: Arc<Shared>, id: ReceiptId, request: Request, facts: Facts) -> Self {
+        let (request, egress) = (Arc::new(request), EgressLog::default());
+        Self { shared, id, request, facts, egress, state: Mutex::default() }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the request was admitted.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now().saturating_duration_since(self.request.admitted)
+    }
+
+    /// The present moment of the monotonic clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.shared.clock.monotonic()
+    }
+
+    /// Says something on the receipt.
+    pub(crate) fn note(&self, note: String) {
+        self.state().notes.push(note);
+    }
+
+    /// What has been said for the receipt so far.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.state().notes.clone()
+    }
+
+    /// A step gave no answer.
+    pub(crate) fn step_failed(&self, target: &TargetId, said: &str) {
+        self.state().failed_steps.push((target.clone(), said.to_owned()));
+    }
+
+    /// The call of a target for this request.
+    pub(crate) fn call(&self, target: &Arc<Target>) -> Call {
+        Call { request: self.request.clone(), target: target.clone(), egress: self.egress.clone() }
+    }
+}

@@ -1,0 +1,164 @@
+//! One call of one target that has begun to answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use inshore_domain::{
+    BackendError, BackendErrorKind, Event, EventStream, FinishReason, ReservationId, Target,
+};
+
+use crate::account::Account;
+use crate::error::RunError;
+use crate::sensor::Counted;
+
+/// The answer of one target on its way. Its pieces are counted against what is set aside for it, and what it shows of the target's
+/// health is noted. Ends with `None` when the answer is whole; an error is the last item. Dropping it cancels the call.
+pub(crate) struct Leg {
+    pub(crate) target: Arc<Target>,
+    /// The model, as the target names it.
+    pub(crate) model: String,
+    /// From admission until the work began.
+    pub(crate) queued: Duration,
+    account: Arc<Account>,
+    /// What is set aside for it.
+    held: Option<ReservationId>,
+    /// What came with its acceptance; still to be passed on.
+    first: Option<Event>,
+    rest: EventStream,
+    /// At least one answer has been finished.
+    finished: bool,
+    /// It has begun to answer.
+    begun: bool,
+    /// It says something about the target: not an answer that was there before.
+    live: bool,
+    over: bool,
+    /// It is in work on the device.
+    _in_work: Option<Counted>,
+}
+
+/// A call that a target has accepted.
+pub(crate) struct Accepted {
+    pub(crate) model: String,
+    /// What came with the acceptance, where the target was not silent at first.
+    pub(crate) first: Option<Event>,
+    pub(crate) rest: EventStream,
+}
+
+impl Leg {
+    pub(crate) fn new(
+        account: Arc<Account>,
+        target: Arc<Target>,
+        accepted: Accepted,
+        held: Option<ReservationId>,
+        (queued, in_work): (Duration, Option<Counted>),
+    ) -> Self {
+        let Accepted { model, first, rest } = accepted;
+        let (finished, begun, live, over) = (false, false, true, false);
+        Self {
+            target,
+            model,
+            queued,
+            account,
+            held,
+            first,
+            rest,
+            finished,
+            begun,
+            live,
+            over,
+            _in_work: in_work,
+        }
+    }
+
+    /// An answer that is there already.
+    pub(crate) fn given(
+        account: Arc<Account>,
+        target: Arc<Target>,
+        model: String,
+        events: Vec<Event>,
+    ) -> Self {
+        let rest = Box::pin(futures_util::stream::iter(events.into_iter().map(Ok)));
+        let accepted = Accepted { model, first: None, rest };
+        let queued = account.elapsed();
+        Self { live: false, ..Self::new(account, target, accepted, None, (queued, None)) }
+    }
+
+    fn take(&mut self, event: &Event) -> Option<RunError> {
+        match event {
+            Event::Delta { .. } | Event::Wire(_) => self.begins(),
+            Event::Finished { reason, .. } => {
+                self.finished = true;
+                if *reason != FinishReason::Length {
+                    self.begins();
+                }
+            }
+            Event::Usage(usage) => self.account.used_so_far(self.held, *usage),
+            Event::Started { .. } => {}
+        }
+        self.account.count_piece(self.held, event)
+    }
+
+    /// Notes the first piece of the answer, once.
+    fn begins(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) && self.live {
+            let took = self.account.elapsed().saturating_sub(self.queued);
+            self.account.shared.health.answered(&self.target.id, took);
+        }
+    }
+
+    fn fails(&mut self, error: BackendError) -> RunError {
+        if error.kind.counts_against_health() {
+            self.account.shared.health.failed(&self.target.id, self.account.now(), error.retry_after);
+        }
+        error.into()
+    }
+
+    fn broke_off(&self) -> BackendError {
+        let message = format!("the answer of `{}` broke off", self.target.id);
+        BackendError::new(BackendErrorKind::Protocol, message)
+            .with_hint("what was received is incomplete; send the request again")
+    }
+
+    fn end(&mut self, error: Option<RunError>) -> Poll<Option<Result<Event, RunError>>> {
+        self.over = true;
+        // The work ends here, and not when somebody comes to drop this.
+        self.rest = Box::pin(futures_util::stream::empty());
+        Poll::Ready(error.map(Err))
+    }
+}
+
+impl Stream for Leg {
+    type Item = Result<Event, RunError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let next = match self.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => ready!(self.rest.as_mut().poll_next(context)),
+        };
+        match next {
+            Some(Ok(event)) => match self.take(&event) {
+                None => Poll::Ready(Some(Ok(event))),
+                Some(cut) => self.end(Some(cut)),
+            },
+            Some(Err(error)) => {
+                let error = self.fails(error);
+                self.end(Some(error))
+            }
+            None if self.finished => {
+                self.account.came_to_its_end(self.held);
+                self.end(None)
+            }
+            None => {
+                let error = self.broke_off();
+                let error = self.fails(error);
+                self.end(Some(error))
+            }
+        }
+    }
+}
