@@ -15,6 +15,11 @@ pub enum Strategy {
     Direct,
     /// The steps in order until one yields its first token.
     Fallback,
+    /// The first step, which is on the device, answers at once; the best of the others works beside it, and its answer takes the
+    /// draft's place. See [`Hybrid`].
+    Draft,
+    /// The steps in order, the smallest first, until one gives an answer that stands up to its checks.
+    Cascade,
 }
 
 impl Strategy {
@@ -23,6 +28,50 @@ impl Strategy {
         match self {
             Self::Direct => "direct",
             Self::Fallback => "fallback",
+            Self::Draft => "draft",
+            Self::Cascade => "cascade",
+        }
+    }
+
+    /// All, in the order they are shown.
+    pub const ALL: [Strategy; 4] = [Self::Direct, Self::Fallback, Self::Draft, Self::Cascade];
+}
+
+/// How [`Strategy::Draft`] is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hybrid {
+    /// From admission: when the better answer has not taken the draft's place by then, the draft stays.
+    pub patience: Duration,
+    /// What callers get that cannot take revisions.
+    pub plain: Plain,
+}
+
+impl Default for Hybrid {
+    /// Ten seconds: after that the reader has read the draft, and a text that changes under one's eyes is worse than a plain one.
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(10), plain: Plain::default() }
+    }
+}
+
+/// What callers get of a draft and its better answer when they can take only one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Plain {
+    /// The better answer, and the draft only where there is no better one.
+    #[default]
+    Final,
+    /// The draft, at once. No other target is called.
+    Draft,
+}
+
+impl Plain {
+    /// Both.
+    pub const ALL: [Plain; 2] = [Self::Final, Self::Draft];
+
+    /// The word used in config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Final => "final",
+            Self::Draft => "draft",
         }
     }
 }
@@ -80,7 +129,8 @@ pub struct Step {
 pub struct Decision {
     /// How the steps are run.
     pub strategy: Strategy,
-    /// In the order to try them. Empty: the request is refused, and the verdicts say why.
+    /// In the order to try them; what their order means is the strategy's matter. Empty: the request is refused, and the verdicts
+    /// say why.
     pub steps: Vec<Step>,
     /// One for each target, in the order the targets were given.
     pub verdicts: Vec<Verdict>,
@@ -92,7 +142,7 @@ pub struct Verdict {
     /// Which target.
     pub target: TargetId,
     /// `Ok`: permitted and able, with its place in the order of preference (0 first). `Err`: excluded. With
-    /// [`Strategy::Direct`] only the first is a step.
+    /// [`Strategy::Direct`] only the first is a step; [`Strategy::Draft`] and [`Strategy::Cascade`] have an order of their own.
     pub outcome: Result<usize, Exclusion>,
     /// Ids of the policies that permitted or forbade it; empty where none was needed.
     pub policies: Vec<String>,

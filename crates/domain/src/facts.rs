@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::cap::Claim;
-use crate::decision::{Prefer, Strategy};
+use crate::decision::{Hybrid, Prefer, Strategy};
 use crate::request::{Principal, Profile};
 use crate::target::{Capabilities, TargetId};
 
@@ -121,6 +121,8 @@ pub struct Facts {
     pub prefer: Option<Prefer>,
     /// How the steps are to be run; `None`: the best target first, and the others after it.
     pub strategy: Option<Strategy>,
+    /// How a draft is run, where there is one.
+    pub hybrid: Hybrid,
     /// Targets that are not to be expected to answer now; any target not listed is up.
     pub down: Vec<TargetId>,
     /// Median time to first token measured for a target, where there are measurements.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::decision::Strategy;
 use crate::facts::Sensitivity;
 use crate::id::{RequestId, TraceId};
 use crate::time::Timestamp;
@@ -112,6 +113,8 @@ pub struct Hints {
     pub latency_budget: Option<Duration>,
     /// The regions where the work may be done; `None`: anywhere.
     pub regions: Option<Vec<String>>,
+    /// How the steps are to be run; `None`: as the feature has it. Can change the order of what is permitted, and never permits anything.
+    pub strategy: Option<Strategy>,
 }
 
 /// What is to be done.

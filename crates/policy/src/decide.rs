@@ -8,15 +8,17 @@ mod objective;
 
 use std::sync::Arc;
 
-use inshore_domain::{Decision, Estimate, Exclusion, Facts, Money, Step, Strategy, Target, Verdict};
+use inshore_domain::{
+    Capability, Decision, Estimate, Exclusion, Facts, Money, Step, Strategy, Target, Verdict,
+};
 
 use crate::cost;
-use crate::rules::{Resource, Rules};
+use crate::rules::{Resource, Rules, Settings};
 
 pub use constraints::names;
 pub use objective::{Criterion, Misses, Objective};
 
-use objective::Candidate;
+use objective::{Candidate, Ranking};
 
 /// Decides where a request runs. For many requests, [`Rules::prepare`] once and [`Prepared::decide`] each.
 pub fn decide(facts: &Facts, rules: &Rules, targets: &[Arc<Target>]) -> Decision {
@@ -95,7 +97,7 @@ impl Prepared {
     }
 
     fn order(&self, facts: &Facts, mut verdicts: Vec<Verdict>, candidates: Vec<Candidate<'_>>) -> Decision {
-        let ranking = objective::rank(facts, self.rules.settings(), candidates);
+        let Plan { strategy, ranking, steps } = plan(facts, self.rules.settings(), candidates);
         for (candidate, exclusion) in ranking.missing {
             if let Some(verdict) = verdicts.get_mut(candidate.verdict) {
                 verdict.outcome = Err(exclusion);
@@ -106,12 +108,37 @@ impl Prepared {
                 verdict.outcome = Ok(place);
             }
         }
-        let most = if facts.strategy == Some(Strategy::Direct) { 1 } else { usize::MAX };
         let step = |candidate: &Candidate<'_>| Step { target: candidate.target.id.clone() };
-        let steps: Vec<Step> = ranking.ordered.iter().take(most).map(step).collect();
-        let strategy = if steps.len() > 1 { Strategy::Fallback } else { Strategy::Direct };
-        Decision { strategy, steps, verdicts }
+        Decision { strategy, steps: ranking.ordered.iter().take(steps).map(step).collect(), verdicts }
     }
+}
+
+/// How those that may and can are used.
+struct Plan<'a> {
+    strategy: Strategy,
+    ranking: Ranking<'a>,
+    /// How many of those in order are steps.
+    steps: usize,
+}
+
+/// What the feature asks for where that is possible, and else the best first and the others after it.
+fn plan<'a>(facts: &Facts, settings: &Settings, candidates: Vec<Candidate<'a>>) -> Plan<'a> {
+    let several = facts.answers > 1 || facts.needs.has(Capability::Embeddings);
+    let plan = match facts.strategy.filter(|_| !several) {
+        Some(Strategy::Draft) => objective::draft_first(facts, settings, &candidates)
+            .map(|(ranking, steps)| Plan { strategy: Strategy::Draft, ranking, steps }),
+        Some(Strategy::Cascade) if candidates.len() > 1 => {
+            let ranking = objective::smallest_first(&candidates);
+            Some(Plan { strategy: Strategy::Cascade, steps: ranking.ordered.len(), ranking })
+        }
+        _ => None,
+    };
+    plan.unwrap_or_else(|| {
+        let ranking = objective::rank(facts, settings, candidates);
+        let most = if facts.strategy == Some(Strategy::Direct) { 1 } else { usize::MAX };
+        let steps = ranking.ordered.len().min(most);
+        Plan { strategy: if steps > 1 { Strategy::Fallback } else { Strategy::Direct }, ranking, steps }
+    })
 }
 
 /// What the request is expected to take at a target.

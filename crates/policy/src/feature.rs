@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use inshore_domain::{Facts, Prefer, Profile, Sensitivity, Strategy};
+use inshore_domain::{Facts, Plain, Prefer, Profile, Sensitivity, Strategy};
 
 /// What is asked of the targets when a request names this feature. What is `None` is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +18,10 @@ pub struct Feature {
     pub profile: Profile,
     /// How the steps are run; `None`: the best target first, and the others after it.
     pub strategy: Option<Strategy>,
+    /// How long a draft waits for the better answer; `None`: as [`inshore_domain::Hybrid`] has it.
+    pub patience: Option<Duration>,
+    /// What callers get of a draft that cannot take revisions; `None`: likewise.
+    pub plain: Option<Plain>,
     /// What is preferred; `None`: what the installation prefers.
     pub prefer: Option<Prefer>,
     /// Work of this feature stays on the device.
@@ -48,6 +52,8 @@ impl Feature {
         facts.egress &= !self.stays_here;
         facts.prefer = facts.prefer.or(self.prefer);
         facts.strategy = facts.strategy.or(self.strategy);
+        facts.hybrid.patience = self.patience.unwrap_or(facts.hybrid.patience);
+        facts.hybrid.plain = self.plain.unwrap_or(facts.hybrid.plain);
     }
 }
 

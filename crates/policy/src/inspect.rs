@@ -5,7 +5,7 @@ mod outbound;
 use inshore_domain::request::{
     Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice,
 };
-use inshore_domain::{Capabilities, Capability, DeviceState, Facts, Request, Sensitivity, Task};
+use inshore_domain::{Capabilities, Capability, DeviceState, Facts, Hybrid, Request, Sensitivity, Task};
 
 /// Bytes of prompt for one token. English averages about 4 and other scripts 2 to 3; this estimate is only used to leave
 /// out targets that are clearly too small, the target itself counts exactly. So it errs towards few tokens.
@@ -35,7 +35,8 @@ pub fn inspect(request: &Request) -> Facts {
         regions: request.hints.regions.clone(),
         egress: true,
         prefer: None,
-        strategy: None,
+        strategy: request.hints.strategy,
+        hybrid: Hybrid::default(),
         down: Vec::new(),
         first_token: Vec::new(),
         headroom: Vec::new(),

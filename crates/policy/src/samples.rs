@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use inshore_domain::{
-    Capabilities, Capability, Currency, DeviceState, Facts, Price, Principal, Profile, Sensitivity, Target,
-    TargetId, Tier,
+    Capabilities, Capability, Currency, DeviceState, Facts, Hybrid, Price, Principal, Profile, Sensitivity,
+    Target, TargetId, Tier,
 };
 
 pub(crate) fn chat() -> Capabilities {
@@ -54,6 +54,7 @@ pub(crate) fn facts(model: &str) -> Facts {
         egress: true,
         prefer: None,
         strategy: None,
+        hybrid: Hybrid::default(),
         down: Vec::new(),
         first_token: Vec::new(),
         headroom: Vec::new(),

@@ -35,6 +35,14 @@ pub enum RunErrorKind {
     OverCap,
     /// The answer reached what was set aside for it, and was cut.
     ReservationUsedUp,
+    /// The answer is longer than any that is kept while it is made.
+    AnswerTooLong,
+    /// A better answer was not waited for any longer.
+    OutOfPatience,
+    /// There is no such answer, or it is not kept any more.
+    UnknownAnswer,
+    /// Nobody read the answer any more.
+    Abandoned,
     /// The receipt could not be written.
     Store,
     /// The daemon is shutting down.
@@ -50,6 +58,10 @@ impl RunErrorKind {
             Self::Backend(kind) => kind.code(),
             Self::OverCap => "over_cap",
             Self::ReservationUsedUp => "reservation_used_up",
+            Self::AnswerTooLong => "answer_too_long",
+            Self::OutOfPatience => "out_of_patience",
+            Self::UnknownAnswer => "unknown_answer",
+            Self::Abandoned => "abandoned",
             Self::Store => "store_unavailable",
             Self::ShuttingDown => "shutting_down",
         }

@@ -1,5 +1,6 @@
 //! One call of one target that has begun to answer.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,8 +26,10 @@ pub(crate) struct Leg {
     account: Arc<Account>,
     /// What is set aside for it.
     held: Option<ReservationId>,
-    /// What came with its acceptance; still to be passed on.
-    first: Option<Event>,
+    /// Events that are still to be passed on: what came with its acceptance, and what was given back.
+    unread: VecDeque<Event>,
+    /// How many of these have been counted.
+    counted: usize,
     rest: EventStream,
     /// At least one answer has been finished.
     finished: bool,
@@ -63,7 +66,8 @@ impl Leg {
             queued,
             account,
             held,
-            first,
+            unread: first.into_iter().collect(),
+            counted: 0,
             rest,
             finished,
             begun,
@@ -84,6 +88,14 @@ impl Leg {
         let accepted = Accepted { model, first: None, rest };
         let queued = account.elapsed();
         Self { live: false, ..Self::new(account, target, accepted, None, (queued, None)) }
+    }
+
+    /// Puts events back that were read, to be read again.
+    pub(crate) fn give_back(&mut self, events: Vec<Event>) {
+        self.counted += events.len();
+        for event in events.into_iter().rev() {
+            self.unread.push_front(event);
+        }
     }
 
     fn take(&mut self, event: &Event) -> Option<RunError> {
@@ -134,10 +146,14 @@ impl Stream for Leg {
     type Item = Result<Event, RunError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(counted) = self.counted.checked_sub(1) {
+            self.counted = counted;
+            return Poll::Ready(self.unread.pop_front().map(Ok));
+        }
         if self.over {
             return Poll::Ready(None);
         }
-        let next = match self.first.take() {
+        let next = match self.unread.pop_front() {
             Some(first) => Some(Ok(first)),
             None => ready!(self.rest.as_mut().poll_next(context)),
         };

@@ -15,13 +15,18 @@
 mod account;
 mod answer;
 mod cache;
+mod draft;
 mod error;
 mod execute;
+mod half;
 mod health;
 mod leg;
+mod log;
+mod patch;
 mod registry;
 mod report;
 mod retry;
+mod revise;
 mod sensor;
 mod settle;
 mod spend;
@@ -31,8 +36,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inshore_domain::{
-    BackendError, Clock, Decision, DeviceState, Exclusion, Facts, Outcome, ReceiptId, Request, Target,
-    TargetId, Usage,
+    BackendError, Clock, Decision, DeviceState, Exclusion, Facts, Outcome, ReceiptId, Request, Strategy,
+    Target, TargetId, Usage,
 };
 use inshore_policy::{Rules, inspect};
 use inshore_store::Store;
@@ -41,6 +46,7 @@ use tokio_util::task::TaskTracker;
 pub use answer::{Answer, AnswerStream};
 pub use cache::{CacheCounts, CacheSettings};
 pub use error::{RunError, RunErrorKind};
+pub use log::{Entry, LogReader};
 pub use registry::{Registered, Registry};
 pub use report::{SpendReport, WhatIf};
 pub use retry::{RetryPolicy, RetryRules};
@@ -49,6 +55,10 @@ pub use spend::Spending;
 
 use account::Account;
 use cache::Cache;
+use draft::Pair;
+use execute::Begun;
+use log::{Log, Logs};
+use revise::Source;
 use sensor::Depth;
 use settle::Running;
 
@@ -63,6 +73,19 @@ pub struct Embedded {
     pub vectors: Vec<Vec<f32>>,
     /// Tokens used.
     pub usage: Usage,
+}
+
+/// An answer that may be revised while it is made.
+#[derive(Debug)]
+pub struct Generated {
+    /// Names the receipt, which is in the store by the time the log ends.
+    pub receipt: ReceiptId,
+    /// How it is made.
+    pub strategy: Strategy,
+    /// What the caller should know before it reads on.
+    pub notes: Vec<String>,
+    /// The answer.
+    pub log: LogReader,
 }
 
 /// The runtime of one daemon. Cheap to clone.
@@ -82,6 +105,8 @@ struct Shared {
     sensor: ArcSwapOption<Arc<dyn Sensor>>,
     /// Requests that a device model works on or that wait for it.
     on_device: Depth,
+    /// Answers that can be read again.
+    logs: Logs,
     tasks: TaskTracker,
 }
 
@@ -98,6 +123,7 @@ impl Runtime {
             cache: Arc::default(),
             sensor: ArcSwapOption::empty(),
             on_device: Depth::default(),
+            logs: Logs::default(),
             tasks: TaskTracker::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -202,12 +228,58 @@ impl Runtime {
         let mut running = self.inspect(request, &registry);
         let begun = match running.look_in_cache().await {
             Some(kept) => execute::replay(running, &kept),
-            None => execute::begin(refuse_if_nowhere(running).await?, &registry).await?,
+            None => begin(refuse_if_nowhere(running).await?, &registry).await?,
         };
         let (receipt, notes) = (begun.running.account.id, begun.running.account.notes());
         let (target, model) = (begun.leg.target.clone(), begun.leg.model.clone());
         let replayed = begun.running.replay.is_some();
         Ok(Answer { receipt, target, model, notes, replayed, events: AnswerStream::new(begun) })
+    }
+
+    /// Answers as [`Self::run`] does, for a caller that takes revisions: with [`Strategy::Draft`] the draft is shown first.
+    ///
+    /// The answer goes on when the reader is dropped, for a short while, so that the caller can come back ([`Self::resume`]).
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn generate(&self, mut request: Request) -> Result<Generated, RunError> {
+        // The answer is shown as it is made, and in a form that no target's own bytes have.
+        (request.stream, request.original) = (true, None);
+        let registry = self.shared.registry.load_full();
+        if let Some(error) = self.closed() {
+            return Err(error);
+        }
+        let mut running = self.inspect(request, &registry);
+        let (running, source) = match running.look_in_cache().await {
+            Some(kept) => Source::one(execute::replay(running, &kept)),
+            None => {
+                let running = refuse_if_nowhere(running).await?;
+                match running.decision.strategy {
+                    Strategy::Draft => begin_pair(running, &registry).await?,
+                    _ => Source::one(begin(running, &registry).await?),
+                }
+            }
+        };
+        let (receipt, strategy) = (running.account.id, running.decision.strategy);
+        let notes = running.account.notes();
+        let log = Arc::new(Log::new(receipt, running.account.request.principal.app.clone()));
+        self.shared.logs.keep(&log, self.shared.clock.monotonic());
+        let reader = log.read(0);
+        self.shared.tasks.spawn(revise::write(running, source, log));
+        Ok(Generated { receipt, strategy, notes, log: reader })
+    }
+
+    /// Reads an answer on after so many entries: one that is being made, or that has ended some minutes ago.
+    ///
+    /// # Errors
+    /// When this app has no such answer.
+    pub fn resume(&self, app: &str, receipt: ReceiptId, passed: usize) -> Result<LogReader, RunError> {
+        let log = self.shared.logs.find(receipt, app);
+        log.map(|log| log.read(passed)).ok_or_else(|| {
+            let message = format!("there is no answer `{receipt}` that can be read on");
+            let hint = "answers can be read for five minutes after they have ended; the receipt stays";
+            RunError { hint: Some(hint.into()), ..RunError::new(RunErrorKind::UnknownAnswer, message) }
+        })
     }
 
     /// Turns texts into vectors. The receipt is committed when this returns.
@@ -269,6 +341,26 @@ impl Runtime {
         let (facts, decision) = self.decide_with(&request, registry, id);
         let request = within_limits(request, &facts);
         Running::new(Account::new(self.shared.clone(), id, request, facts), decision)
+    }
+}
+
+/// Begins the answer for a caller that takes one text.
+async fn begin(running: Running, registry: &Arc<Registry>) -> Result<Begun, RunError> {
+    match running.decision.strategy {
+        Strategy::Draft => draft::begin_plain(running, registry).await,
+        Strategy::Direct | Strategy::Fallback | Strategy::Cascade => execute::begin(running, registry).await,
+    }
+}
+
+/// Begins a draft and its better answer, for a caller that takes both.
+async fn begin_pair(running: Running, registry: &Arc<Registry>) -> Result<(Running, Source), RunError> {
+    let mut pair = Pair::begin(&running, registry);
+    match pair.accepted().await {
+        Ok(()) => Ok((running, Source::Pair(pair))),
+        Err(error) => {
+            drop(pair);
+            Err(execute::fail(running, error).await)
+        }
     }
 }
 

@@ -77,6 +77,8 @@ fn strategy_number(strategy: Strategy) -> i64 {
     match strategy {
         Strategy::Direct => 0,
         Strategy::Fallback => 1,
+        Strategy::Draft => 2,
+        Strategy::Cascade => 3,
     }
 }
 
@@ -268,7 +270,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         )?,
         asked: row.get("asked")?,
         answered_by: read_answered_by(row)?,
-        strategy: numbered(row, "strategy", &[Strategy::Direct, Strategy::Fallback], strategy_number)?,
+        strategy: numbered(row, "strategy", &Strategy::ALL, strategy_number)?,
         sensitivity: numbered(row, "sensitivity", &Sensitivity::ALL, sensitivity_number)?,
         verdicts: lists.verdicts,
         failed_steps: lists.failed_steps,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use inshore_domain::{Prefer, Profile, Sensitivity, Strategy};
+use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Strategy};
 use inshore_policy::{Feature, Features, Misses, Objective};
 use inshore_runtime::CacheSettings;
 
@@ -73,7 +73,8 @@ fn features(reader: &mut Reader<'_>) -> (Features, BTreeSet<String>) {
 }
 
 fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
-    let strategies = [("direct", Strategy::Direct), ("fallback", Strategy::Fallback)];
+    let strategies = Strategy::ALL.map(|strategy| (strategy.as_str(), strategy));
+    let plains = Plain::ALL.map(|plain| (plain.as_str(), plain));
     let profiles: BTreeMap<&str, Profile> =
         Profile::ALL.into_iter().map(|profile| (profile.as_str(), profile)).collect();
     let profiles: Vec<(&str, Profile)> = profiles.into_iter().collect();
@@ -91,6 +92,8 @@ fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
         strategy: reader
             .maybe("strategy", |reader, path| one_of(reader, path, &strategies))
             .unwrap_or(preset.strategy),
+        patience: reader.maybe("patience", Reader::duration).or(preset.patience),
+        plain: reader.maybe("plain", |reader, path| reader.choice(path, &plains)).or(preset.plain),
         prefer: reader.maybe("prefer", |reader, path| reader.choice(path, &prefers())).or(preset.prefer),
         stays_here: reader.maybe("stays_here", Reader::flag).unwrap_or(preset.stays_here),
         regions: reader.maybe("regions", Reader::texts).or(preset.regions),

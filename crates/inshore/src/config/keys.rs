@@ -96,12 +96,14 @@ pub(super) const CAP: [&str; 9] =
     ["id", "limit", "per", "warn_percent", "app", "user", "organisation", "feature", "target"];
 
 /// Keys of one `[features.NAME]`.
-pub(super) const FEATURE: [&str; 10] = [
+pub(super) const FEATURE: [&str; 12] = [
     "latency",
     "sensitivity",
     "quality",
     "profile",
     "strategy",
+    "patience",
+    "plain",
     "prefer",
     "stays_here",
     "regions",

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use inshore_domain::{
-    Capabilities, Capability, Currency, DeviceState, Facts, Finding, Price, Principal, Profile, Sensitivity,
-    Target, TargetId, Tier,
+    Capabilities, Capability, Currency, DeviceState, Facts, Finding, Hybrid, Price, Principal, Profile,
+    Sensitivity, Target, TargetId, Tier,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -208,6 +208,7 @@ fn facts(wire: FactsWire) -> Result<Facts, String> {
         egress: true,
         prefer: None,
         strategy: None,
+        hybrid: Hybrid::default(),
         down: wire.down.into_iter().map(TargetId).collect(),
         first_token: wire.first_token_ms.into_iter().map(millis).collect(),
         headroom: Vec::new(),

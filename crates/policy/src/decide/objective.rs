@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
-use inshore_domain::{Estimate, Exclusion, Facts, Prefer, Target};
+use inshore_domain::{Estimate, Exclusion, Facts, Prefer, Target, Tier};
 
 use crate::rules::Settings;
 
@@ -84,6 +84,17 @@ impl Candidate<'_> {
     }
 }
 
+impl Candidate<'_> {
+    /// Whether its answer is expected to be better than the other's: by what is known of their quality, or else because it is
+    /// farther away, where the models are larger.
+    fn betters(&self, other: &Self) -> bool {
+        match (self.estimate.quality, other.estimate.quality) {
+            (Some(this), Some(other)) => this > other,
+            _ => self.target.tier > other.target.tier,
+        }
+    }
+}
+
 /// What came of it.
 pub(super) struct Ranking<'a> {
     /// The best first.
@@ -101,12 +112,50 @@ pub(super) fn rank<'a>(facts: &Facts, settings: &Settings, candidates: Vec<Candi
         ranking.leave_out(poor, |candidate| candidate.deadline(facts));
     }
     let criteria = Criterion::of(facts.prefer.unwrap_or(settings.objective.prefer));
+    sort(&mut ranking.ordered, criteria, facts, settings);
+    ranking
+}
+
+/// A draft from the device first, then the targets that are expected to answer better, the best first; and how many of these are
+/// steps. `None`: there is no device to make a draft, or nothing better.
+///
+/// Neither the floor nor the deadline leaves one of them out: the draft is there in time, and what comes in its place is good enough.
+pub(super) fn draft_first<'a>(
+    facts: &Facts,
+    settings: &Settings,
+    candidates: &[Candidate<'a>],
+) -> Option<(Ranking<'a>, usize)> {
+    let order = |prefer| {
+        let mut ordered = candidates.to_vec();
+        sort(&mut ordered, Criterion::of(prefer), facts, settings);
+        ordered
+    };
+    let near = order(Prefer::Local);
+    let draft = near.into_iter().find(|candidate| candidate.target.tier == Tier::Device)?;
+    let rest = order(facts.prefer.unwrap_or(settings.objective.prefer)).into_iter();
+    let rest = rest.filter(|candidate| candidate.verdict != draft.verdict);
+    let (better, other): (Vec<_>, Vec<_>) = rest.partition(|candidate| candidate.betters(&draft));
+    let steps = 1 + better.len();
+    let ordered = std::iter::once(draft).chain(better).chain(other).collect();
+    (steps > 1).then_some((Ranking { ordered, missing: Vec::new() }, steps))
+}
+
+/// From the smallest: nearer, then cheaper, then the one that is known to answer worse. Each answer is checked, so no prediction
+/// leaves one of them out.
+pub(super) fn smallest_first<'a>(candidates: &[Candidate<'a>]) -> Ranking<'a> {
+    let mut ordered = candidates.to_vec();
+    ordered.sort_by_key(|candidate| {
+        (candidate.target.tier, candidate.estimate.cost.micros, candidate.estimate.quality)
+    });
+    Ranking { ordered, missing: Vec::new() }
+}
+
+fn sort(candidates: &mut [Candidate<'_>], criteria: &[Criterion], facts: &Facts, settings: &Settings) {
     // A stable sort keeps the given order among equals.
-    ranking.ordered.sort_by(|a, b| {
+    candidates.sort_by(|a, b| {
         let mut orders = criteria.iter().map(|criterion| compare(*criterion, facts, settings, a, b));
         orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     });
-    ranking
 }
 
 impl Ranking<'_> {

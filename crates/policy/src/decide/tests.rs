@@ -186,6 +186,47 @@ fn a_direct_strategy_takes_one_step_and_the_others_keep_their_places() {
 }
 
 #[test]
+fn a_draft_is_made_on_the_device_and_only_what_is_better_takes_its_place() {
+    let mut targets = three();
+    let draft = Facts { strategy: Some(Strategy::Draft), prefer: Some(Prefer::Quality), ..facts("auto") };
+    let steps = |facts: &Facts, targets: &[Target]| {
+        let targets: Vec<Arc<Target>> = targets.iter().cloned().map(Arc::new).collect();
+        let decision = decide(facts, &Rules::default(), &targets);
+        let names: Vec<String> = decision.steps.iter().map(|step| step.target.to_string()).collect();
+        (decision.strategy, names.join(" > "))
+    };
+    // What is farther away is taken for larger, unless more is known.
+    assert_eq!(steps(&draft, &targets), (Strategy::Draft, "device/small > box/mid > openai/big".into()));
+    for (target, quality) in targets.iter_mut().zip([90, 20, 30]) {
+        target.quality = Some(quality);
+    }
+    assert_eq!(steps(&draft, &targets), (Strategy::Draft, "device/small > openai/big".into()));
+    // Neither floor nor deadline leaves one of the two out: each is there for the other's weakness.
+    let strict = Facts {
+        quality_floor: Some(80),
+        latency_budget: Some(Duration::from_millis(50)),
+        first_token: vec![(id("openai/big"), Duration::from_secs(2))],
+        ..draft.clone()
+    };
+    assert_eq!(steps(&strict, &targets).1, "device/small > openai/big");
+    // Several answers, or nothing better: as if it had not been asked for.
+    assert_eq!(steps(&Facts { answers: 2, ..draft.clone() }, &targets).0, Strategy::Fallback);
+    assert_eq!(steps(&Facts { model: "device".into(), ..draft }, &targets).0, Strategy::Direct);
+}
+
+#[test]
+fn a_cascade_begins_with_the_smallest() {
+    let facts = Facts { strategy: Some(Strategy::Cascade), prefer: Some(Prefer::Quality), ..facts("auto") };
+    let targets: Vec<Arc<Target>> = three().into_iter().map(Arc::new).collect();
+    let decision = decide(&facts, &Rules::default(), &targets);
+    let steps: Vec<&str> = decision.steps.iter().map(|step| step.target.0.as_str()).collect();
+    assert_eq!(
+        (decision.strategy, steps),
+        (Strategy::Cascade, vec!["device/small", "box/mid", "openai/big"])
+    );
+}
+
+#[test]
 fn offline_leaves_what_is_on_this_machine() {
     let mut targets = three();
     targets[1].destination = Some("127.0.0.1:11434".into());

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cache;
+mod draft;
 mod road;
 mod scripted;
 mod spend;

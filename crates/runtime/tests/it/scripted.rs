@@ -50,6 +50,19 @@ pub(crate) enum Script {
     Silent,
     /// Never accepts.
     NeverAccept,
+    /// Accepts, and gives what the test sends, until it drops its end.
+    Fed(Feed),
+}
+
+/// Items that a test sends by hand.
+pub(crate) type Feed =
+    Arc<tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<Result<Event, BackendError>>>>;
+/// The test's end of a feed.
+pub(crate) type Hand = tokio::sync::mpsc::UnboundedSender<Result<Event, BackendError>>;
+
+pub(crate) fn by_hand() -> (Hand, Script) {
+    let (hand, items) = tokio::sync::mpsc::unbounded_channel();
+    (hand, Script::Fed(Arc::new(tokio::sync::Mutex::new(items))))
 }
 
 pub(crate) struct Scripted {
@@ -111,6 +124,14 @@ impl Backend for Scripted {
                         let _held = &live;
                         item
                     })) as EventStream);
+                }
+                Script::Fed(feed) => {
+                    note(&call, 500);
+                    let items = futures_util::stream::unfold((feed, live), |(feed, live)| async move {
+                        let item = feed.lock().await.recv().await?;
+                        Some((item, (feed, live)))
+                    });
+                    return Ok(Box::pin(futures_util::stream::iter([started]).chain(items)) as EventStream);
                 }
                 Script::Play(items) => items,
             };

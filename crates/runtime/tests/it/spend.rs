@@ -11,7 +11,7 @@ use inshore_store::{SpendBy, SpendQuery};
 
 use crate::scripted::{Script, World, answer, request, target, text, world};
 
-fn cap(measure: Measure, window: Window, limit: u64) -> Cap {
+pub(crate) fn cap(measure: Measure, window: Window, limit: u64) -> Cap {
     Cap {
         id: "test".into(),
         measure,

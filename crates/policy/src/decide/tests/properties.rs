@@ -90,7 +90,7 @@ fn any_facts() -> impl Gen<Value = Facts> {
         model,
         select(Sensitivity::ALL.to_vec()),
         option::of(select(Prefer::ALL.to_vec())),
-        option::of(select(vec![Strategy::Direct, Strategy::Fallback])),
+        option::of(select(Strategy::ALL.to_vec())),
         option::of(proptest::collection::vec(select(vec!["eu".to_owned(), "us".to_owned()]), 0..2)),
         (any::<bool>(), any::<bool>(), any::<bool>()),
     );
@@ -216,16 +216,27 @@ proptest! {
             prop_assert_eq!(expected, *place);
             prop_assert!(decision.steps.get(expected).is_none_or(|step| step.target == *target));
         }
-        let direct = facts.strategy == Some(Strategy::Direct);
-        prop_assert_eq!(decision.steps.len(), if direct { places.len().min(1) } else { places.len() });
+        if decision.strategy == Strategy::Draft {
+            let tiers: Vec<Tier> = decision.steps.iter().map(|step| found(&targets, &step.target).tier).collect();
+            prop_assert!(tiers.len() > 1 && tiers[0] == Tier::Device, "{tiers:?}");
+        } else {
+            let direct = facts.strategy == Some(Strategy::Direct);
+            prop_assert_eq!(decision.steps.len(), if direct { places.len().min(1) } else { places.len() });
+        }
     }
 
     #[test]
     fn no_step_is_worse_than_a_later_one(
         facts in any_facts(), targets in any_targets(), rules in any_rules(),
     ) {
-        let steps = decide(&facts, &rules, &targets).steps;
-        for pair in steps.windows(2) {
+        let decision = decide(&facts, &rules, &targets);
+        // A draft is there to be worse, and a cascade begins with the smallest.
+        let first = match decision.strategy {
+            Strategy::Direct | Strategy::Fallback => 0,
+            Strategy::Draft => 1,
+            Strategy::Cascade => decision.steps.len(),
+        };
+        for pair in decision.steps[first..].windows(2) {
             let [before, after] = [&pair[0], &pair[1]].map(|step| key(&facts, &rules, found(&targets, &step.target)));
             prop_assert!(before <= after, "{before:?} > {after:?}");
         }
