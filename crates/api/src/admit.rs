@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use inshore_domain::request::{Dialect, Original};
-use inshore_domain::{Hints, Principal, Profile, Request, Sensitivity, Task, TraceId};
+use inshore_domain::{Hints, Principal, Profile, Request, Sensitivity, Strategy, Task, TraceId};
 use serde_json::value::RawValue;
 
 use crate::fault::Fault;
@@ -126,11 +126,17 @@ impl Said {
                 let regions = text.split(',').map(|region| name(field, region.trim(), REGION_CHARS));
                 self.hints.regions = Some(regions.collect::<Result<_, _>>()?);
             }
+            "strategy" => self.hints.strategy = Some(strategy(field, text)?),
+            // Read where the answer is written ([`takes_revisions`]).
+            "revisions" if matches!(text, "true" | "false") => {}
+            "revisions" => {
+                return Err(Fault::value(field, format!("`{field}` is wrong: expected true or false")));
+            }
             // A mistyped hint must not be lost in silence: it may be the one that keeps a text on the device.
             _ => {
                 let message = format!("`{field}` is not a hint that is known here");
                 return Err(Fault::field(field, "unknown_hint", message)
-                    .hint("known are feature, profile, sensitivity, latency-ms, regions and user"));
+                    .hint("known are feature, profile, sensitivity, latency-ms, regions, strategy, revisions and user"));
             }
         }
         Ok(())
@@ -160,6 +166,19 @@ fn name(field: &str, text: &str, most: usize) -> Result<String, Fault> {
         return Ok(text.to_owned());
     }
     Err(Fault::value(field, format!("`{field}` is wrong: expected 1 to {most} printable characters")))
+}
+
+/// Whether the caller says that it takes an answer that is revised while it is made.
+pub(crate) fn takes_revisions(headers: &HeaderMap) -> bool {
+    headers.get("x-inshore-revisions").is_some_and(|value| value == "true")
+}
+
+fn strategy(field: &str, text: &str) -> Result<Strategy, Fault> {
+    Strategy::ALL.into_iter().find(|strategy| strategy.as_str() == text).ok_or_else(|| {
+        let shown: String = text.chars().take(64).collect();
+        let message = format!("`{field}` is `{shown}`: expected direct, fallback, draft or cascade");
+        Fault::value(field, message)
+    })
 }
 
 fn profile(field: &str, text: &str) -> Result<Profile, Fault> {

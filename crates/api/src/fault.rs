@@ -165,7 +165,7 @@ impl Fault {
         })
     }
 
-    fn native_json(&self, request_id: &str) -> Vec<u8> {
+    pub(crate) fn native_json(&self, request_id: &str) -> Vec<u8> {
         json(&Problem {
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
@@ -239,7 +239,10 @@ impl From<RunError> for Fault {
 /// Status, and whether trying again is pointless although it is a 5xx.
 fn status_of(error: &RunError) -> (StatusCode, bool) {
     match &error.kind {
-        RunErrorKind::UnknownModel => (StatusCode::NOT_FOUND, false),
+        RunErrorKind::UnknownModel | RunErrorKind::UnknownAnswer => (StatusCode::NOT_FOUND, false),
+        RunErrorKind::AnswerTooLong => (StatusCode::BAD_GATEWAY, true),
+        RunErrorKind::OutOfPatience => (StatusCode::GATEWAY_TIMEOUT, false),
+        RunErrorKind::Abandoned => (StatusCode::GONE, false),
         RunErrorKind::NoTarget => {
             (error.decision.as_deref().map_or(StatusCode::FORBIDDEN, no_target_status), false)
         }

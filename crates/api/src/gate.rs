@@ -230,7 +230,8 @@ fn preflight(_origin: &HeaderValue) -> Response {
     // clients send a family of `x-stainless-` headers, so what the page asks for is answered with the known list.
     const ALLOWED: &str = "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, \
         anthropic-dangerous-direct-browser-access, openai-organization, openai-project, openai-beta, traceparent, \
-        x-inshore-feature, x-inshore-profile, x-inshore-sensitivity, x-inshore-latency-ms, x-inshore-regions, x-inshore-user, \
+        x-inshore-feature, x-inshore-profile, x-inshore-sensitivity, x-inshore-latency-ms, x-inshore-regions, x-inshore-strategy, x-inshore-revisions, \
+        x-inshore-user, last-event-id, \
         x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, \
         x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout, x-stainless-helper-method, \
         x-stainless-async, x-stainless-poll-helper, x-stainless-custom-poll-interval, idempotency-key";

@@ -33,6 +33,7 @@ mod json;
 mod native;
 mod openai;
 mod options;
+mod revisions;
 mod routes;
 mod server;
 

@@ -25,6 +25,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/inshore/v1/receipts", get(native::receipts))
         .route("/inshore/v1/receipts/{id}", get(native::receipt))
         .route("/inshore/v1/decide", post(native::decide))
+        .route("/inshore/v1/generate", post(native::generate))
+        .route("/inshore/v1/generate/{id}", get(native::resume))
         .route("/inshore/v1/spend", get(native::spend))
         .route("/inshore/v1/spend/what-if", get(native::what_if))
         .route("/inshore/v1/spend/doubts", get(native::doubts))

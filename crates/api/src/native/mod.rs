@@ -3,6 +3,7 @@
 //! JSON in and out; errors are RFC 9457 problem details with `code` and `hint`. The same bearer token as everywhere.
 
 mod decision;
+mod generate;
 mod receipt;
 mod spend;
 
@@ -24,6 +25,7 @@ use crate::fault::{Fault, json};
 use crate::gate::Caller;
 use crate::openai::settled;
 
+pub(crate) use generate::{generate, resume};
 pub(crate) use spend::{doubts, reconcile, spend, what_if};
 
 /// Receipts in one listing: more is what `inshore receipt` would never show, and what one answer should not hold.

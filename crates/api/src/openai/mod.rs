@@ -12,6 +12,7 @@ pub(crate) mod models;
 mod responses;
 mod responses_answer;
 mod responses_events;
+mod responses_revised;
 pub(crate) mod shapes;
 
 use std::sync::Arc;
@@ -25,12 +26,13 @@ use inshore_domain::Task;
 use inshore_domain::request::Dialect;
 use inshore_runtime::Embedded;
 
-use crate::admit::{Asked, Shared, admit};
+use crate::admit::{Asked, Shared, admit, takes_revisions};
 use crate::answer::{self, Provenance};
 use crate::body;
 use crate::fault::Fault;
 use crate::gate::{App, Caller};
 use crate::json;
+use crate::revisions;
 use shapes::Stamp;
 
 pub(crate) use chat::{MESSAGES, checked_choice};
@@ -184,6 +186,20 @@ async fn answer_response(
     let asked = asked_response(&mut wire)?;
     let stream = asked.stream;
     let request = admit(app, caller, headers, asked, received.bytes.clone())?;
+    if stream && takes_revisions(headers) {
+        let stamp = Stamp::open("resp_", caller, request.model.clone());
+        let given = app.parts.runtime.generate(request).await?;
+        let events = responses_events::Events::new(responses_answer::Head::new(stamp, echo));
+        let project = responses_revised::Revised::new(events);
+        return Ok(revisions::stream(
+            given.receipt,
+            &given.notes,
+            given.log,
+            Vec::new(),
+            project,
+            Some(received),
+        ));
+    }
     let answer = app.parts.runtime.run(request).await?;
     let stamp = Stamp::new("resp_", caller, answer.model.clone(), &answer.target);
     let head = responses_answer::Head::new(stamp, echo);

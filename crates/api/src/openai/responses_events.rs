@@ -2,6 +2,8 @@
 //!
 //! Source: OpenAI API reference, "Streaming events" of the Responses API.
 
+use std::ops::Range;
+
 use inshore_domain::{Delta, Event, FinishReason, Usage};
 use serde::Serialize;
 
@@ -9,6 +11,7 @@ use super::responses_answer::{ErrorObject, Head, Item, Part, Response, State};
 use super::shapes::{WireLogprob, logprobs};
 use crate::answer::{Encode, named};
 use crate::fault::Fault;
+use crate::revisions::replace;
 
 /// Writes the events of one response.
 pub(super) struct Events {
@@ -84,6 +87,17 @@ struct OfText<'a> {
     logprobs: Option<&'a [WireLogprob]>,
 }
 
+/// A span of a text that is replaced.
+#[derive(Serialize)]
+struct OfSpan<'a> {
+    item_id: &'a str,
+    output_index: usize,
+    content_index: usize,
+    start: usize,
+    end: usize,
+    text: &'a str,
+}
+
 /// Writes one event and counts it.
 fn emit<T: Serialize>(sequence: &mut u64, kind: &'static str, rest: T, out: &mut Vec<u8>) {
     let envelope = Envelope { kind, sequence_number: *sequence, rest };
@@ -103,6 +117,27 @@ impl Events {
             reason: None,
             broken: None,
         }
+    }
+
+    /// The model that speaks from here on.
+    pub(super) fn speaks(&mut self, model: &str) {
+        model.clone_into(&mut self.head.stamp.model);
+    }
+
+    /// Writes an event that is not of the Responses API.
+    pub(super) fn extension<T: Serialize>(&mut self, kind: &'static str, rest: T, out: &mut Vec<u8>) {
+        self.begin(out);
+        emit(&mut self.sequence, kind, rest, out);
+    }
+
+    /// Replaces a span of the open item's text, in characters.
+    pub(super) fn replace(&mut self, span: &Range<usize>, text: &str, out: &mut Vec<u8>) {
+        let output_index = self.output.len();
+        let Some(open) = &mut self.open else { return };
+        replace(&mut open.text, span, text);
+        let (item_id, start, end) = (open.id.as_str(), span.start, span.end);
+        let of = OfSpan { item_id, output_index, content_index: 0, start, end, text };
+        emit(&mut self.sequence, "response.inshore.text.replaced", of, out);
     }
 
     fn begin(&mut self, out: &mut Vec<u8>) {

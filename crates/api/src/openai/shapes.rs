@@ -18,6 +18,12 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    /// Of an answer of which it is not yet known who gives it.
+    pub(super) fn open(prefix: &str, caller: &Caller, model: String) -> Self {
+        let id = format!("{prefix}{}", tail(caller.id));
+        Self { id, created: caller.at.unix_secs(), model, fingerprint: String::new() }
+    }
+
     pub(super) fn new(prefix: &str, caller: &Caller, model: String, target: &Target) -> Self {
         Self {
             id: format!("{prefix}{}", tail(caller.id)),
@@ -43,7 +49,7 @@ fn fingerprint(target: &Target) -> String {
     format!("fp_{:010x}", hash & 0xff_ffff_ffff)
 }
 
-pub(super) fn finish_word(reason: FinishReason) -> &'static str {
+pub(crate) fn finish_word(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop | FinishReason::StopText(_) => "stop",
         FinishReason::Length => "length",

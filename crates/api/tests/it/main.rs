@@ -7,6 +7,7 @@ mod gate;
 mod native;
 mod parsers;
 mod passthrough;
+mod revisions;
 mod scripted;
 mod server;
 mod shapes;
