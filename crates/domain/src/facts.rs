@@ -125,7 +125,8 @@ pub struct Facts {
     pub hybrid: Hybrid,
     /// Targets that are not to be expected to answer now; any target not listed is up.
     pub down: Vec<TargetId>,
-    /// Median time to first token measured for a target, where there are measurements.
+    /// Median time to first token measured for a target, where there are measurements: for the request's feature if it has been
+    /// measured often enough.
     pub first_token: Vec<(TargetId, Duration)>,
     /// What is left of the caps that cover the request, for each target that a cap covers.
     pub headroom: Vec<Headroom>,

@@ -64,6 +64,18 @@ impl Account {
         self.state().failed_steps.push((target.clone(), said.to_owned()));
     }
 
+    /// A target has given its first token; its work began so long after admission.
+    pub(crate) fn began(&self, target: &TargetId, queued: Duration) {
+        let (feature, took) = (self.request.hints.feature.as_deref(), self.elapsed().saturating_sub(queued));
+        self.shared.health.answered(target, feature, took, self.now());
+    }
+
+    /// A target has given its whole answer, of so many tokens.
+    pub(crate) fn ended(&self, target: &TargetId, queued: Duration, tokens: u32) {
+        let (feature, took) = (self.request.hints.feature.as_deref(), self.elapsed().saturating_sub(queued));
+        self.shared.health.ended(target, feature, took, tokens, self.now());
+    }
+
     /// The call of a target for this request.
     pub(crate) fn call(&self, target: &Arc<Target>) -> Call {
         Call { request: self.request.clone(), target: target.clone(), egress: self.egress.clone() }

@@ -182,10 +182,8 @@ pub(crate) async fn embed(
                     account.used_so_far(held, usage);
                 }
                 account.came_to_its_end(held);
-                account
-                    .shared
-                    .health
-                    .answered(&entry.target.id, account.elapsed().saturating_sub(running.queued));
+                account.began(&entry.target.id, running.queued);
+                account.ended(&entry.target.id, running.queued, usage.output_tokens);
                 running.answering = Some((entry.target.clone(), entry.target.model.clone()));
                 running.usage = usage;
                 running.note_first_token();

@@ -1,10 +1,12 @@
-//! What this installation has seen of each target: failures in a row, and the time to the first token.
+//! What this installation has seen of each target: failures in a row, and how fast its answers were.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use inshore_domain::TargetId;
+use inshore_domain::{Facts, Target, TargetId};
+
+use crate::pace::{Pace, Paces};
 
 /// Failures in a row after which a target is left alone. One or two happen to any network.
 const FAILURES_TO_GO_DOWN: u32 = 3;
@@ -12,15 +14,24 @@ const FAILURES_TO_GO_DOWN: u32 = 3;
 const FIRST_REST: Duration = Duration::from_secs(5);
 /// A target that has come back is noticed within this time.
 const LONGEST_REST: Duration = Duration::from_secs(300);
-/// How many of the last latencies the median is taken over: enough to ignore an outlier, few enough to follow a change.
-const LATENCIES_KEPT: usize = 31;
 
 #[derive(Debug, Default)]
 struct Seen {
     failures: u32,
     rests: u32,
     down_until: Option<Instant>,
-    first_token: VecDeque<Duration>,
+    paces: Paces,
+}
+
+/// How fast a target was, see [`Pace`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Which.
+    pub target: TargetId,
+    /// In all its answers.
+    pub all: Pace,
+    /// In those of each feature, by its name.
+    pub features: Vec<(String, Pace)>,
 }
 
 /// Health and latency of all targets.
@@ -36,15 +47,30 @@ impl Health {
         change(seen.entry(target.clone()).or_default())
     }
 
-    /// The target gave a first token.
-    pub(crate) fn answered(&self, target: &TargetId, first_token: Duration) {
+    /// The target gave a first token, for this feature.
+    pub(crate) fn answered(
+        &self,
+        target: &TargetId,
+        feature: Option<&str>,
+        first_token: Duration,
+        now: Instant,
+    ) {
         self.with(target, |seen| {
             (seen.failures, seen.rests, seen.down_until) = (0, 0, None);
-            if seen.first_token.len() == LATENCIES_KEPT {
-                seen.first_token.pop_front();
-            }
-            seen.first_token.push_back(first_token);
+            seen.paces.began(feature, first_token, now);
         });
+    }
+
+    /// The target's answer is whole, and took so long and so many tokens; 0: it has not said how many.
+    pub(crate) fn ended(
+        &self,
+        target: &TargetId,
+        feature: Option<&str>,
+        total: Duration,
+        tokens: u32,
+        now: Instant,
+    ) {
+        self.with(target, |seen| seen.paces.ended(feature, total, tokens, now));
     }
 
     /// The target failed in a way that says something about it and not about the request. After a rest one failure is
@@ -70,21 +96,45 @@ impl Health {
     /// Targets that are resting at this moment.
     pub(crate) fn down(&self, now: Instant) -> Vec<TargetId> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let resting = |seen: &Seen| seen.down_until.is_some_and(|until| until > now);
-        seen.iter().filter(|(_, seen)| resting(seen)).map(|(id, _)| id.clone()).collect()
+        seen.iter().filter(|(_, seen)| seen.rests_at(now)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Median time to first token of each target that has answered.
-    pub(crate) fn first_token(&self) -> Vec<(TargetId, Duration)> {
+    /// Adds to the facts of a request which targets rest, and what is expected of the others for its feature.
+    pub(crate) fn complete(&self, facts: &mut Facts, now: Instant) {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter_map(|(id, seen)| Some((id.clone(), median(&seen.first_token)?))).collect()
+        for (id, seen) in seen.iter() {
+            if seen.rests_at(now) {
+                facts.down.push(id.clone());
+            }
+            if let Some(median) = seen.paces.first_token(facts.feature.as_deref(), now) {
+                facts.first_token.push((id.clone(), median));
+            }
+        }
+    }
+
+    /// How fast each target was that has answered, in the order of their names.
+    pub(crate) fn measured(&self, now: Instant) -> Vec<Measured> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(id, seen): (&TargetId, &Seen)| {
+            let (all, features) = seen.paces.pace(now);
+            (all.answers > 0).then(|| Measured { target: id.clone(), all, features })
+        };
+        let mut measured: Vec<Measured> = seen.iter().filter_map(of).collect();
+        measured.sort_by(|a, b| a.target.cmp(&b.target));
+        measured
+    }
+
+    /// Forgets targets that are no more.
+    pub(crate) fn keep_only(&self, targets: &[Arc<Target>]) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|id, _| targets.iter().any(|target| target.id == *id));
     }
 }
 
-fn median(latencies: &VecDeque<Duration>) -> Option<Duration> {
-    let mut sorted: Vec<Duration> = latencies.iter().copied().collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
+impl Seen {
+    fn rests_at(&self, now: Instant) -> bool {
+        self.down_until.is_some_and(|until| until > now)
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +147,7 @@ mod tests {
         health.failed(&target, start, None);
         health.failed(&target, start, None);
         assert!(health.down(start).is_empty());
-        health.answered(&target, Duration::from_millis(5));
+        health.answered(&target, None, Duration::from_millis(5), start);
         for _ in 0..3 {
             health.failed(&target, start, None);
         }
@@ -107,7 +157,7 @@ mod tests {
         health.failed(&target, after_rest, None);
         assert!(!health.down(after_rest + FIRST_REST).is_empty());
         assert!(health.down(after_rest + FIRST_REST * 2).is_empty());
-        health.answered(&target, Duration::from_millis(5));
+        health.answered(&target, None, Duration::from_millis(5), start);
         health.failed(&target, after_rest, None);
         assert!(health.down(after_rest).is_empty());
     }
@@ -133,15 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn the_median_ignores_an_outlier_and_forgets_the_old() {
-        let (health, target) = (Health::default(), TargetId("device/x".into()));
-        for millis in [10, 10, 5_000] {
-            health.answered(&target, Duration::from_millis(millis));
-        }
-        assert_eq!(health.first_token(), [(target.clone(), Duration::from_millis(10))]);
-        for _ in 0..LATENCIES_KEPT {
-            health.answered(&target, Duration::from_millis(70));
-        }
-        assert_eq!(health.first_token(), [(target, Duration::from_millis(70))]);
+    fn targets_that_are_no_more_are_forgotten() {
+        let (health, target, now) = (Health::default(), TargetId("cloud/x".into()), Instant::now());
+        health.answered(&target, Some("chat"), Duration::from_millis(5), now);
+        assert_eq!(health.measured(now).len(), 1);
+        health.keep_only(&[]);
+        assert_eq!(health.measured(now), []);
     }
 }

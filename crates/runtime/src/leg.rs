@@ -33,6 +33,8 @@ pub(crate) struct Leg {
     rest: EventStream,
     /// At least one answer has been finished.
     finished: bool,
+    /// As the target has said; 0 until then.
+    output_tokens: u32,
     /// It has begun to answer.
     begun: bool,
     /// It says something about the target: not an answer that was there before.
@@ -59,7 +61,6 @@ impl Leg {
         (queued, in_work): (Duration, Option<Counted>),
     ) -> Self {
         let Accepted { model, first, rest } = accepted;
-        let (finished, begun, live, over) = (false, false, true, false);
         Self {
             target,
             model,
@@ -69,10 +70,11 @@ impl Leg {
             unread: first.into_iter().collect(),
             counted: 0,
             rest,
-            finished,
-            begun,
-            live,
-            over,
+            finished: false,
+            output_tokens: 0,
+            begun: false,
+            live: true,
+            over: false,
             _in_work: in_work,
         }
     }
@@ -107,7 +109,10 @@ impl Leg {
                     self.begins();
                 }
             }
-            Event::Usage(usage) => self.account.used_so_far(self.held, *usage),
+            Event::Usage(usage) => {
+                self.output_tokens = usage.output_tokens;
+                self.account.used_so_far(self.held, *usage);
+            }
             Event::Started { .. } => {}
         }
         self.account.count_piece(self.held, event)
@@ -116,8 +121,7 @@ impl Leg {
     /// Notes the first piece of the answer, once.
     fn begins(&mut self) {
         if !std::mem::replace(&mut self.begun, true) && self.live {
-            let took = self.account.elapsed().saturating_sub(self.queued);
-            self.account.shared.health.answered(&self.target.id, took);
+            self.account.began(&self.target.id, self.queued);
         }
     }
 
@@ -168,6 +172,9 @@ impl Stream for Leg {
             }
             None if self.finished => {
                 self.account.came_to_its_end(self.held);
+                if self.live {
+                    self.account.ended(&self.target.id, self.queued, self.output_tokens);
+                }
                 self.end(None)
             }
             None => {

@@ -3,8 +3,8 @@
 //! Layout: [`Runtime`] the door; `account` what the calls of a request share; `execute` runs the steps of a Decision; `leg` one call
 //! that answers; [`Answer`] the answer on its way to the caller;
 //! `settle` the receipt; `spend` what is set aside before a call and settled after; `report` what was spent; [`RetryPolicy`] when
-//! a call is made again; `health` what was seen of each target; `cache` answers that were given before; [`Sensor`] the state of
-//! the machine; [`Registry`] the targets there are.
+//! a call is made again; `health` what was seen of each target, `pace` how fast its answers were; `cache` answers that were given
+//! before; [`Sensor`] the state of the machine; [`Registry`] the targets there are.
 //!
 //! Invariants: the runtime sees only [`inshore_domain::Backend`]s; it knows no wire format, no provider and no engine.
 //! Data walks the road once, forward: nothing after `decide` re-decides, a failed step consults the next step of the
@@ -22,6 +22,7 @@ mod half;
 mod health;
 mod leg;
 mod log;
+mod pace;
 mod patch;
 mod registry;
 mod report;
@@ -46,7 +47,9 @@ use tokio_util::task::TaskTracker;
 pub use answer::{Answer, AnswerStream};
 pub use cache::{CacheCounts, CacheSettings};
 pub use error::{RunError, RunErrorKind};
+pub use health::Measured;
 pub use log::{Entry, LogReader};
+pub use pace::{Pace, Quantiles};
 pub use registry::{Registered, Registry};
 pub use report::{SpendReport, WhatIf};
 pub use retry::{RetryPolicy, RetryRules};
@@ -132,6 +135,7 @@ impl Runtime {
     /// Replaces the targets. Requests already decided keep theirs.
     pub fn set_targets(&self, entries: Vec<Registered>) {
         self.shared.registry.rcu(|registry| Registry::new(entries.clone(), registry.prepared().rules()));
+        self.shared.health.keep_only(self.shared.registry.load().targets());
         self.shared.cache.clear();
     }
 
@@ -187,9 +191,9 @@ impl Runtime {
         }
     }
 
-    /// Median time to first token of each target that has answered since the start.
-    pub fn first_token(&self) -> Vec<(TargetId, Duration)> {
-        self.shared.health.first_token()
+    /// How fast the targets were that have answered of late, in the order of their names.
+    pub fn measured(&self) -> Vec<Measured> {
+        self.shared.health.measured(self.shared.clock.monotonic())
     }
 
     /// Where the request would run now, and why, without running it.
@@ -200,8 +204,7 @@ impl Runtime {
 
     fn decide_with(&self, request: &Request, registry: &Registry, id: ReceiptId) -> (Facts, Decision) {
         let mut facts = inspect::inspect(request);
-        facts.down = self.down();
-        facts.first_token = self.first_token();
+        self.shared.health.complete(&mut facts, self.shared.clock.monotonic());
         facts.device = self.device_state();
         registry.prepared().rules().complete(&mut facts);
         facts.headroom = self.shared.headroom(&facts, registry.targets(), (id, request.received_at));

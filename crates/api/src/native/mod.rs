@@ -4,6 +4,7 @@
 
 mod decision;
 mod generate;
+mod pace;
 mod receipt;
 mod spend;
 
@@ -14,7 +15,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use inshore_domain::request::Dialect;
 use inshore_domain::{Capability, Health, ReceiptId};
-use inshore_runtime::CacheCounts;
+use inshore_runtime::{CacheCounts, Measured};
 use serde::Serialize;
 
 use crate::admit::{Shared, admit};
@@ -26,6 +27,7 @@ use crate::gate::Caller;
 use crate::openai::settled;
 
 pub(crate) use generate::{generate, resume};
+use pace::WirePaces;
 pub(crate) use spend::{doubts, reconcile, spend, what_if};
 
 /// Receipts in one listing: more is what `inshore receipt` would never show, and what one answer should not hold.
@@ -65,6 +67,8 @@ struct WireTarget {
     health: &'static str,
     state: String,
     detail: Vec<Detail>,
+    /// How fast its last answers were; `null` when there were none of late.
+    pace: Option<WirePaces>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +78,7 @@ struct Detail {
 }
 
 impl WireStatus {
-    fn new(status: Status, cache: CacheCounts) -> Self {
+    fn new(status: Status, cache: CacheCounts, measured: &[Measured]) -> Self {
         let CacheCounts { hits, misses, answers, bytes } = cache;
         Self {
             cache: WireCache { hits, misses, answers, bytes },
@@ -82,14 +86,15 @@ impl WireStatus {
             pid: status.pid,
             uptime_ms: u64::try_from(status.uptime.as_millis()).unwrap_or(u64::MAX),
             resident_bytes: status.resident_bytes,
-            targets: status.targets.into_iter().map(WireTarget::from).collect(),
+            targets: status.targets.into_iter().map(|target| WireTarget::new(target, measured)).collect(),
         }
     }
 }
 
-impl From<TargetStatus> for WireTarget {
-    fn from(status: TargetStatus) -> Self {
+impl WireTarget {
+    fn new(status: TargetStatus, measured: &[Measured]) -> Self {
         let target = status.target;
+        let measured = measured.iter().find(|measured| measured.target == target.id);
         Self {
             id: target.id.0.clone(),
             tier: target.tier.as_str(),
@@ -105,6 +110,7 @@ impl From<TargetStatus> for WireTarget {
             },
             state: status.state,
             detail: status.detail.into_iter().map(|(name, value)| Detail { name, value }).collect(),
+            pace: measured.map(WirePaces::new),
         }
     }
 }
@@ -112,7 +118,8 @@ impl From<TargetStatus> for WireTarget {
 /// `GET /inshore/v1/status`
 pub(crate) async fn status(State(app): Shared) -> Response {
     let status = app.parts.control.status().await;
-    plain(json(&WireStatus::new(status, app.parts.runtime.cache_counts())))
+    let runtime = &app.parts.runtime;
+    plain(json(&WireStatus::new(status, runtime.cache_counts(), &runtime.measured())))
 }
 
 pub(super) fn store_failed(error: &inshore_store::StoreError) -> Fault {

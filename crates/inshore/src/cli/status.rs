@@ -44,8 +44,40 @@ pub(crate) fn run(context: &Context, _args: &Args) -> Outcome {
         context.output.line("")?;
         let targets = status.get("targets").and_then(Value::as_array).cloned().unwrap_or_default();
         let rows: Vec<Vec<String>> = targets.iter().map(row).collect();
-        Ok(context.output.table(&["TARGET", "TIER", "HEALTH", "STATE", "DETAIL"], &rows)?)
+        context.output.table(&["TARGET", "TIER", "HEALTH", "STATE", "DETAIL"], &rows)?;
+        let paces: Vec<Vec<String>> = targets.iter().flat_map(paces).collect();
+        if !paces.is_empty() {
+            context.output.line("\nThe last answers (median / nine of ten at least as fast)")?;
+            let titles = ["TARGET", "FEATURE", "ANSWERS", "FIRST TOKEN", "WHOLE ANSWER", "TOKENS/S"];
+            context.output.table(&titles, &paces)?;
+        }
+        Ok(())
     })
+}
+
+/// A row for all answers of a target, and one for each feature of it.
+fn paces(target: &Value) -> Vec<Vec<String>> {
+    let Some(all) = target.get("pace").filter(|pace| !pace.is_null()) else { return Vec::new() };
+    let features = all.get("features").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let id = target.get("id").map(plain).unwrap_or_default();
+    let row = |pace: &Value| {
+        let feature = pace.get("feature").map_or_else(|| "all".to_owned(), plain);
+        let pair = |key: &str, show: fn(f64) -> String| {
+            let at = |which: &str| pace.get(key)?.get(which)?.as_f64().map(show);
+            at("p50").zip(at("p90")).map_or_else(|| "-".to_owned(), |(p50, p90)| format!("{p50} / {p90}"))
+        };
+        let millis = |micros: f64| format!("{:.0} ms", micros / 1_000.0);
+        let speed = |speed: f64| format!("{speed:.1}");
+        vec![
+            id.clone(),
+            feature,
+            pace.get("answers").map(plain).unwrap_or_default(),
+            pair("first_token_us", millis),
+            pair("total_us", millis),
+            pair("tokens_per_second", speed),
+        ]
+    };
+    std::iter::once(all).chain(features).map(row).collect()
 }
 
 fn uptime(millis: u64) -> String {

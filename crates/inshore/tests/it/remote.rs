@@ -51,6 +51,12 @@ async fn nothing_is_sent_to_a_target_until_the_config_permits_it() {
         assert_eq!(receipt["tier"], "edge");
         assert!(receipt["bytes_out"].as_u64().unwrap() > 0);
         assert!(!receipt.to_string().contains("sk-test"));
+        let status = home.run(["status", "--json"]).good().json();
+        let targets = status["targets"].as_array().unwrap();
+        let studio = targets.iter().find(|target| target["id"] == "studio").unwrap();
+        assert_eq!(studio["pace"]["answers"], 1);
+        assert!(studio["pace"]["first_token_us"]["p50"].as_u64() > Some(0), "{studio}");
+        assert!(home.run(["status"]).good().out.contains("FIRST TOKEN"));
         let restricted = home.run(["ask", "--model", "studio", "--sensitivity", "restricted", "Hello"]);
         assert_ne!(restricted.code, Some(0));
         assert_eq!(home.last_receipt()["bytes_out"], 0);

@@ -227,3 +227,32 @@ async fn policies_hold_from_the_moment_they_are_set_also_for_targets_that_come_l
     world.runtime.set_rules(Rules::default());
     assert_eq!(decided(&world).steps.len(), 1);
 }
+
+#[tokio::test]
+async fn what_is_expected_of_a_target_is_told_by_the_feature_that_asks() {
+    let world = world(&vec![answer(&["hi", "there"]); 10], &[]);
+    let asked = |feature: Option<&str>| {
+        let mut asked = request(&world, "device");
+        asked.hints.feature = feature.map(str::to_owned);
+        asked
+    };
+    for (feature, wait) in [("slow", 97), ("quick", 0)] {
+        for _ in 0..5 {
+            let given = world.runtime.run(asked(Some(feature))).await.unwrap();
+            world.clock.advance(wait);
+            assert_eq!(collect(given).await.0, "hithere");
+        }
+    }
+    let expected = |feature| {
+        let decision = world.runtime.decide(&asked(feature)).1;
+        decision.verdicts[0].estimate.unwrap().first_token.unwrap().as_millis()
+    };
+    assert_eq!((expected(Some("slow")), expected(Some("quick"))), (100, 3));
+    assert_eq!((expected(Some("new")), expected(None)), (3, 3));
+    let measured = world.runtime.measured().remove(0);
+    assert_eq!((measured.target.0.as_str(), measured.all.answers), ("device/small", 10));
+    assert_eq!(measured.all.first_token.unwrap().p90, Duration::from_millis(100));
+    let slow = &measured.features[1];
+    let speed = slow.1.tokens_per_second.unwrap();
+    assert!(slow.0 == "slow" && (speed.p50 - 20.0).abs() < 0.1, "two tokens in 100 ms: {slow:?}");
+}
