@@ -125,6 +125,8 @@ pub struct Facts {
     pub hybrid: Hybrid,
     /// Targets that are not to be expected to answer now; any target not listed is up.
     pub down: Vec<TargetId>,
+    /// Targets whose last call failed, lately; a target that is down is one of them for as long as it has not answered again.
+    pub failing: Vec<TargetId>,
     /// Median time to first token measured for a target, where there are measurements: for the request's feature if it has been
     /// measured often enough.
     pub first_token: Vec<(TargetId, Duration)>,

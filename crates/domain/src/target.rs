@@ -206,6 +206,9 @@ impl Price {
 pub struct Target {
     /// Its name.
     pub id: TargetId,
+    /// The target of the config that this is one of several endpoints of; `None`: it is all there is of it. Endpoints have a
+    /// destination, a region, health and latency of their own; model, price and abilities are those of the target.
+    pub endpoint_of: Option<TargetId>,
     /// How far away it is.
     pub tier: Tier,
     /// The model's name as the backend knows it.
@@ -229,4 +232,11 @@ pub struct Target {
     pub permitted_up_to: Option<Sensitivity>,
     /// How good its answers are, 0 to 100, as the config or this installation's measurements say; `None`: unknown.
     pub quality: Option<u8>,
+}
+
+impl Target {
+    /// The name that the config has for it, and by which policies and caps know it: one for all endpoints of a target.
+    pub fn configured_as(&self) -> &TargetId {
+        self.endpoint_of.as_ref().unwrap_or(&self.id)
+    }
 }

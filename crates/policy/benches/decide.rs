@@ -46,6 +46,7 @@ fn target(id: &str, tier: Tier, price: u64) -> Target {
     let usual = [Capability::Chat, Capability::Tools, Capability::JsonSchema, Capability::Logprobs];
     Target {
         id: TargetId(id.into()),
+        endpoint_of: None,
         tier,
         model: id.into(),
         aliases: Vec::new(),
@@ -100,6 +101,7 @@ fn facts() -> Facts {
         prefer: None,
         strategy: None,
         down: Vec::new(),
+        failing: Vec::new(),
         first_token: [("device/inshore-default", 40), ("box/mid", 120), ("openai/gpt-5", 700)]
             .map(latency)
             .to_vec(),

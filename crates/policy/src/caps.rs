@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 
-use inshore_domain::{Cap, Claim, Covers, Principal, ReceiptId, TargetId, Timestamp, Window};
+use inshore_domain::{Cap, Claim, Covers, Principal, ReceiptId, Target, Timestamp, Window};
 
 /// The claims of one outbound call, one for each cap that covers it, in the order of the caps.
 ///
 /// `at` is the moment of the call, `began` and `receipt` are those of the request: they are the window and the counter of
-/// caps on a single request. Hours, days and months are those of UTC.
+/// caps on a single request. A cap on a target covers all of its endpoints together. Hours, days and months are those of UTC.
 pub fn claims(
     caps: &[Cap],
     principal: &Principal,
     feature: Option<&str>,
-    target: &TargetId,
+    target: &Target,
     at: Timestamp,
     (receipt, began): (ReceiptId, Timestamp),
 ) -> Vec<Claim> {
@@ -22,7 +22,10 @@ pub fn claims(
         subject.add("user", &cap.user, principal.user.as_deref())?;
         subject.add("organisation", &cap.organisation, principal.organisation.as_deref())?;
         subject.add("feature", &cap.feature, feature)?;
-        subject.add("target", &cap.target, Some(&target.0))?;
+        // A target's endpoints share its counter, except where a cap names one of them.
+        let endpoint = matches!(&cap.target, Covers::Only(only) if *only == target.id.0);
+        let name = if endpoint { &target.id } else { target.configured_as() };
+        subject.add("target", &cap.target, Some(&name.0))?;
         if cap.window == Window::Request {
             subject.name("request", Some(&receipt.to_string()));
         }

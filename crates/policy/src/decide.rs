@@ -88,7 +88,7 @@ impl Prepared {
                 Ok(()) => {
                     let estimate = estimate(facts, target);
                     verdict.estimate = Some(estimate);
-                    candidates.push(Candidate { verdict: verdicts.len(), target, estimate });
+                    candidates.push(Candidate { verdict: verdicts.len(), target, estimate, beside: None });
                 }
             }
             verdicts.push(verdict);

@@ -38,6 +38,7 @@ pub fn inspect(request: &Request) -> Facts {
         strategy: request.hints.strategy,
         hybrid: Hybrid::default(),
         down: Vec::new(),
+        failing: Vec::new(),
         first_token: Vec::new(),
         headroom: Vec::new(),
         device: DeviceState::default(),

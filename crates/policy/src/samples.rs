@@ -15,6 +15,7 @@ pub(crate) fn target(id: &str, tier: Tier) -> Target {
     let remote = tier != Tier::Device;
     Target {
         id: TargetId(id.into()),
+        endpoint_of: None,
         tier,
         model: id.rsplit('/').next().unwrap().into(),
         aliases: Vec::new(),
@@ -56,6 +57,7 @@ pub(crate) fn facts(model: &str) -> Facts {
         strategy: None,
         hybrid: Hybrid::default(),
         down: Vec::new(),
+        failing: Vec::new(),
         first_token: Vec::new(),
         headroom: Vec::new(),
         device: DeviceState::default(),

@@ -352,6 +352,7 @@ pub(crate) mod tests {
     pub(crate) fn target(id: &str) -> Target {
         Target {
             id: TargetId(id.into()),
+            endpoint_of: None,
             tier: Tier::Cloud,
             model: "m".into(),
             aliases: Vec::new(),

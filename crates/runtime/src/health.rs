@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use inshore_domain::{Facts, Target, TargetId};
 
-use crate::pace::{Pace, Paces};
+use crate::pace::{FRESH, Pace, Paces};
 
 /// Failures in a row after which a target is left alone. One or two happen to any network.
 const FAILURES_TO_GO_DOWN: u32 = 3;
@@ -20,6 +20,7 @@ struct Seen {
     failures: u32,
     rests: u32,
     down_until: Option<Instant>,
+    failed_at: Option<Instant>,
     paces: Paces,
 }
 
@@ -78,6 +79,7 @@ impl Health {
     pub(crate) fn failed(&self, target: &TargetId, now: Instant, retry_after: Option<Duration>) {
         self.with(target, |seen| {
             seen.failures += 1;
+            seen.failed_at = Some(now);
             if seen.failures < FAILURES_TO_GO_DOWN && seen.rests == 0 && retry_after.is_none() {
                 return;
             }
@@ -105,6 +107,9 @@ impl Health {
         for (id, seen) in seen.iter() {
             if seen.rests_at(now) {
                 facts.down.push(id.clone());
+            }
+            if seen.fails_at(now) {
+                facts.failing.push(id.clone());
             }
             if let Some(median) = seen.paces.first_token(facts.feature.as_deref(), now) {
                 facts.first_token.push((id.clone(), median));
@@ -134,6 +139,12 @@ impl Health {
 impl Seen {
     fn rests_at(&self, now: Instant) -> bool {
         self.down_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether the last call failed; what happened longer ago than measurements count says nothing any more.
+    fn fails_at(&self, now: Instant) -> bool {
+        let fresh = |at: Instant| now.saturating_duration_since(at) <= FRESH;
+        self.failures > 0 && self.failed_at.is_some_and(fresh)
     }
 }
 

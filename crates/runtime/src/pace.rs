@@ -13,7 +13,7 @@ use inshore_domain::time::micros;
 const KEPT: usize = 32;
 /// What was measured this long ago says nothing any more. A target that was found slow gets no work and so no new measurement:
 /// after this time it is given another chance.
-const FRESH: Duration = Duration::from_secs(3600);
+pub(crate) const FRESH: Duration = Duration::from_secs(3600);
 /// Fewer answers than this are no median of their own.
 const HANDFUL: usize = 5;
 /// Features that a target is measured for, each by itself; the one that was not used for the longest time makes room.

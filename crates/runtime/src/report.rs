@@ -71,7 +71,8 @@ impl Runtime {
         Ok(Some(Money { micros: i64::try_from(micros).unwrap_or(i64::MAX), currency }))
     }
 
-    /// What it would have cost to do without a target. `None`: there is no such target.
+    /// What it would have cost to do without a target, all of its endpoints together, or without one of these. `None`: there is no
+    /// such target.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -82,23 +83,27 @@ impl Runtime {
         to: Timestamp,
     ) -> Result<Option<WhatIf>, StoreError> {
         let targets = self.targets();
-        let Some(without) = targets.iter().find(|other| other.id == *target) else { return Ok(None) };
+        let is_left_out = |other: &Target| other.id == *target || other.configured_as() == target;
+        let (left_out, others): (Vec<_>, Vec<_>) = targets.iter().partition(|other| is_left_out(other));
+        let Some(without) = left_out.first() else { return Ok(None) };
         let currency = self.shared.spending.load().currency;
         let mut what_if =
             WhatIf { settled: Money { micros: 0, currency }, requests: 0, elsewhere: Vec::new() };
         let mut tokens = TokenSums::default();
         let rows = self.shared.store.spend(SpendQuery { from, to, by: SpendBy::Target }).await?;
-        for row in rows.into_iter().filter(|row| row.key == SpendKey::Target(Some(target.clone()))) {
+        let of_it = |row: &SpendRow| match &row.key {
+            SpendKey::Target(Some(id)) => left_out.iter().any(|target| target.id == *id),
+            _ => false,
+        };
+        for row in rows.into_iter().filter(of_it) {
             what_if.settled = what_if.settled.checked_add(row.settled).unwrap_or(what_if.settled);
             what_if.requests += row.requests;
             tokens.prompt += row.tokens.prompt;
             tokens.cached += row.tokens.cached;
             tokens.output += row.tokens.output;
         }
-        let able = |other: &&Arc<Target>| {
-            other.id != *target && other.capabilities.missing(without.capabilities).next().is_none()
-        };
-        for other in targets.iter().filter(able) {
+        let able = |other: &&Arc<Target>| other.capabilities.missing(without.capabilities).next().is_none();
+        for other in others.into_iter().filter(able) {
             let price = match (other.tier, other.price) {
                 (Tier::Device, _) => Price { currency, ..Price::FREE },
                 (_, Some(price)) => price,

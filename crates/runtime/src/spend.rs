@@ -78,7 +78,7 @@ impl Shared {
         remote
             .flat_map(|target| {
                 let feature = facts.feature.as_deref();
-                let claims = claims(&spending.caps, &facts.principal, feature, &target.id, now, began);
+                let claims = claims(&spending.caps, &facts.principal, feature, target, now, began);
                 let left = self.store.headroom(&claims);
                 claims.into_iter().zip(left).map(|(claim, left)| Headroom {
                     target: target.id.clone(),
@@ -129,7 +129,7 @@ impl Account {
         let now = self.shared.clock.now();
         let began = (self.id, self.request.received_at);
         let feature = self.request.hints.feature.as_deref();
-        let claims = claims(&spending.caps, &self.request.principal, feature, &target.id, now, began);
+        let claims = claims(&spending.caps, &self.request.principal, feature, target, now, began);
         if amounts.money == 0 && claims.is_empty() {
             return Ok(None);
         }

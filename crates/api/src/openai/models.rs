@@ -32,7 +32,8 @@ fn names(targets: &[Arc<Target>]) -> Vec<Name> {
         }
     };
     for target in targets {
-        for id in [&target.id.0, &target.model].into_iter().chain(&target.aliases) {
+        let own = [&target.configured_as().0, &target.id.0, &target.model];
+        for id in own.into_iter().chain(&target.aliases) {
             add(id, target.tier.as_str());
         }
     }

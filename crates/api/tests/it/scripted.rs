@@ -138,6 +138,7 @@ impl Embedder for ScriptedBackend {
 pub(crate) fn target(id: &str, tier: Tier, capabilities: Capabilities) -> Target {
     Target {
         id: TargetId(id.to_owned()),
+        endpoint_of: None,
         tier,
         model: id.rsplit('/').next().unwrap_or(id).to_owned(),
         aliases: vec!["small".to_owned()],

@@ -413,6 +413,7 @@ fn capabilities(
 fn target(model: &DeviceModel, context: u32, capabilities: Capabilities) -> Target {
     Target {
         id: TargetId(format!("device/{}", model.id)),
+        endpoint_of: None,
         tier: Tier::Device,
         model: model.id.clone(),
         aliases: model.aliases.clone(),

@@ -124,6 +124,7 @@ fn targets(context: &Context, loaded: &Loaded) -> Outcome<Vec<Arc<Target>>> {
     for entry in context.catalogue(loaded).list()?.entries {
         targets.push(Arc::new(Target {
             id: TargetId(format!("device/{}", entry.manifest.id)),
+            endpoint_of: None,
             tier: Tier::Device,
             model: entry.manifest.id.clone(),
             aliases: entry.manifest.aliases.clone(),

@@ -58,11 +58,12 @@ pub(super) const MODEL: [&str; 10] = [
 ];
 
 /// Keys of one `[[targets]]`.
-pub(super) const TARGET: [&str; 30] = [
+pub(super) const TARGET: [&str; 31] = [
     "id",
     "tier",
     "kind",
     "base_url",
+    "endpoints",
     "model",
     "aliases",
     "key",

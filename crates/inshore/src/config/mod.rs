@@ -5,13 +5,14 @@
 //! knows where it came from.
 //!
 //! Layout: [`keys`] every key there is; [`layers`] reads and merges; [`reader`] takes typed values out and says what is
-//! wrong with them; [`targets`], [`caps`], [`features`] and [`models`] the sections with entries of the user's own; [`values`] sizes,
+//! wrong with them; [`targets`] with its [`endpoints`], [`caps`], [`features`] and [`models`] the sections with entries of the user's own; [`values`] sizes,
 //! durations and prices.
 //!
 //! Invariants: a key that nobody knows is an error, never ignored. A secret is never in a config value: targets name
 //! the environment variable or keyring entry that holds theirs.
 
 mod caps;
+mod endpoints;
 mod features;
 mod keys;
 mod layers;

@@ -252,6 +252,12 @@ impl<'a> Reader<'a> {
     /// An `https` address, or an `http` one of this machine or a private network's choice.
     pub(super) fn web_address(&mut self, path: &str) -> String {
         let text = self.text(path);
+        self.check_web_address(path, &text);
+        text
+    }
+
+    /// Says what is wrong with an address, if anything is.
+    pub(super) fn check_web_address(&mut self, path: &str, text: &str) {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         match rest {
             Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
@@ -273,6 +279,5 @@ impl<'a> Reader<'a> {
                 );
             }
         }
-        text
     }
 }

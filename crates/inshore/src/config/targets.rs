@@ -10,6 +10,7 @@ use inshore_providers::prices::{self, Listed};
 use toml::Value;
 use url::Url;
 
+use super::endpoints::{Place, places};
 use super::reader::Reader;
 use super::values;
 
@@ -40,6 +41,8 @@ pub(crate) enum KeySource {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RemoteTarget {
     pub(crate) id: String,
+    /// The id of the entry, where it has several endpoints and this is one of them.
+    pub(crate) endpoint_of: Option<String>,
     pub(crate) tier: Tier,
     pub(crate) kind: TargetKind,
     pub(crate) base_url: String,
@@ -125,52 +128,64 @@ pub(super) fn targets(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
     let mut targets = Vec::new();
     for entry in settings.list("targets") {
         let target = reader.within("targets", &entry.entries, entry.origin.clone(), |reader| {
-            let target = one(reader);
-            if !seen.insert(target.id.clone()) {
-                reader.wrong("id", format!("there are two targets with the id `{}`", target.id), None);
+            let found = one(reader);
+            let ids: BTreeSet<&String> = found
+                .iter()
+                .flat_map(|target| [Some(&target.id), target.endpoint_of.as_ref()])
+                .flatten()
+                .collect();
+            for id in ids {
+                if !seen.insert(id.clone()) {
+                    reader.wrong("id", format!("there are two targets with the id `{id}`"), None);
+                }
             }
-            target
+            found
         });
-        targets.push(target);
+        targets.extend(target);
     }
     targets
 }
 
-fn one(reader: &mut Reader<'_>) -> RemoteTarget {
-    for key in ["id", "tier", "base_url", "model"] {
+/// What the entry says, where the table of well-known models may say it otherwise.
+struct Said {
+    context_window: Option<u32>,
+    max_output: Option<u32>,
+    capabilities: Option<Capabilities>,
+    price: Option<Price>,
+}
+
+/// A target, or each of its endpoints.
+fn one(reader: &mut Reader<'_>) -> Vec<RemoteTarget> {
+    for key in ["id", "tier", "model"] {
         if !reader.has(key) {
             reader.wrong(key, format!("this target has no `{key}`"), None);
         }
     }
-    let kind = reader.choice("kind", &KINDS);
     let tier = reader.maybe("tier", tier).unwrap_or(Tier::Cloud);
-    let base_url = reader.maybe("base_url", Reader::web_address).unwrap_or_default();
-    let model = reader.text("model");
-    let listed = listed(kind, &base_url, &model);
-    let usual = || match listed {
-        Some(listed) => listed.capabilities,
-        None => usual(kind),
+    let said = Said {
+        context_window: reader.maybe("context_window", |reader, path| reader.whole(path, 256, u32::MAX)),
+        max_output: reader.maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX)),
+        capabilities: reader.maybe("capabilities", capabilities),
+        price: price(reader),
     };
-    RemoteTarget {
+    let places = places(reader);
+    let target = RemoteTarget {
         id: id(reader),
+        endpoint_of: None,
         tier,
-        kind,
-        base_url,
-        model,
+        kind: reader.choice("kind", &KINDS),
+        base_url: String::new(),
+        model: reader.text("model"),
         aliases: reader.texts("aliases"),
-        key: reader.maybe("key", key).flatten(),
-        certificates: certificates(reader),
+        key: None,
+        certificates: certificates(reader, &places),
         permitted_up_to: permitted(reader),
         // Small enough that a model of unknown size is not sent what it cannot read.
-        context_window: reader
-            .maybe("context_window", |reader, path| reader.whole(path, 256, u32::MAX))
-            .unwrap_or_else(|| listed.map_or(8192, |listed| listed.context_window)),
-        max_output: reader
-            .maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX))
-            .or_else(|| listed?.max_output),
-        capabilities: reader.maybe("capabilities", capabilities).unwrap_or_else(usual),
-        price: price(reader).or_else(|| Some(listed?.price)),
-        region: reader.maybe("region", Reader::text),
+        context_window: said.context_window.unwrap_or(8192),
+        max_output: said.max_output,
+        capabilities: Capabilities::NONE,
+        price: None,
+        region: None,
         quality: reader
             .maybe("quality", |reader, path| reader.whole(path, 0, 100))
             .and_then(|quality| u8::try_from(quality).ok()),
@@ -185,6 +200,33 @@ fn one(reader: &mut Reader<'_>) -> RemoteTarget {
         stream_usage: reader.maybe("stream_usage", Reader::flag).unwrap_or(true),
         batch: batch(reader),
         probe: probe(reader, tier),
+    };
+    places.into_iter().map(|place| at(&target, &said, place)).collect()
+}
+
+/// The target at one place.
+fn at(target: &RemoteTarget, said: &Said, place: Place) -> RemoteTarget {
+    let Place { base_url, region, key, endpoint } = place;
+    let listed = listed(target.kind, &base_url, &target.model);
+    let usual = || listed.map_or_else(|| usual(target.kind), |listed| listed.capabilities);
+    let id = match &region {
+        Some(region) if endpoint => format!("{}@{region}", target.id),
+        _ => target.id.clone(),
+    };
+    RemoteTarget {
+        endpoint_of: endpoint.then(|| target.id.clone()),
+        id,
+        base_url,
+        region,
+        key,
+        context_window: said
+            .context_window
+            .unwrap_or_else(|| listed.map_or(target.context_window, |listed| listed.context_window)),
+        max_output: said.max_output.or_else(|| listed?.max_output),
+        capabilities: said.capabilities.unwrap_or_else(usual),
+        // Providers ask more in some regions, so what one endpoint costs says nothing of the others.
+        price: said.price.or_else(|| Some(listed?.price)),
+        ..target.clone()
     }
 }
 
@@ -237,10 +279,16 @@ fn permitted(reader: &mut Reader<'_>) -> Option<Sensitivity> {
     reader.flag("permit").then_some(up_to)
 }
 
-fn key(reader: &mut Reader<'_>, path: &str) -> Option<KeySource> {
+pub(super) fn key(reader: &mut Reader<'_>, path: &str) -> Option<KeySource> {
+    let value = reader.value(path)?;
+    key_source(reader, path, value)
+}
+
+/// Where a key is kept, as this value of the setting says.
+pub(super) fn key_source(reader: &mut Reader<'_>, path: &str, value: &Value) -> Option<KeySource> {
     let hint = "use `key = { env = \"OPENAI_API_KEY\" }`, or `inshore secret set NAME` and `key = { keyring = \"NAME\" }`";
-    let source = match reader.value(path) {
-        Some(Value::Table(table)) => {
+    let source = match value {
+        Value::Table(table) => {
             let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
             match (text("env"), text("keyring"), table.len()) {
                 (Some(name), None, 1) => Some(KeySource::Environment(name)),
@@ -248,7 +296,7 @@ fn key(reader: &mut Reader<'_>, path: &str) -> Option<KeySource> {
                 _ => None,
             }
         }
-        Some(Value::String(_)) => {
+        Value::String(_) => {
             // The text is not shown: it may be the key.
             reader.wrong(path, "a key may not be written in the config file".to_owned(), Some(hint));
             return None;
@@ -261,7 +309,7 @@ fn key(reader: &mut Reader<'_>, path: &str) -> Option<KeySource> {
     source
 }
 
-fn certificates(reader: &mut Reader<'_>) -> Certificates {
+fn certificates(reader: &mut Reader<'_>, places: &[Place]) -> Certificates {
     let authority = reader.maybe("ca", Reader::path);
     let certificate = reader.maybe("client_certificate", Reader::path);
     let key = reader.maybe("client_key", Reader::path);
@@ -273,11 +321,11 @@ fn certificates(reader: &mut Reader<'_>) -> Certificates {
         };
         reader.wrong(there, format!("`{there}` needs `{missing}` beside it"), None);
     }
-    let secure =
-        reader.value("base_url").and_then(Value::as_str).is_none_or(|url| url.starts_with("https://"));
+    let secure = places.iter().all(|place| !place.base_url.starts_with("http://"));
     if !secure && (authority.is_some() || certificate.is_some()) {
         let hint = Some("begin it with `https://`, or leave the certificates out");
-        reader.wrong("base_url", "certificates are of no use at an address of `http://`".to_owned(), hint);
+        let place = if reader.has("endpoints") { "endpoints" } else { "base_url" };
+        reader.wrong(place, "certificates are of no use at an address of `http://`".to_owned(), hint);
     }
     Certificates { authority, client: certificate.zip(key) }
 }

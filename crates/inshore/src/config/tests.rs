@@ -51,7 +51,7 @@ fn the_sample_documents_every_key() {
             entries.flat_map(|entry| entry.entries.keys().map(String::as_str)).collect();
         assert_eq!(said, known.iter().copied().collect(), "`{section}`");
     }
-    assert_eq!(sample.config.targets.len(), 3);
+    assert_eq!(sample.config.targets.len(), 5);
     assert_eq!(
         sample.config.targets[0].permitted_up_to, None,
         "an example must not permit anything in the cloud"
@@ -160,6 +160,51 @@ fn targets_are_closed_unless_opened() {
     assert!(message.contains("never leaves the device"), "{message}");
     assert!(problem(&format!("{TARGET}{TARGET}")).contains("two targets with the id `a`"));
     assert!(problem("[[targets]]\nid = \"a\"\n").contains("this target has no `base_url`"));
+}
+
+const ENDPOINTS: &str = "[[targets]]\nid = \"a\"\ntier = \"cloud\"\nmodel = \"m\"\naliases = [\"b\"]\npermit = true\nfree = true\n\
+                         key = { env = \"ONE\" }\nendpoints = [\n{ base_url = \"https://eu.test/v1\", region = \"eu\" },\n\
+                         { base_url = \"https://us.test/v1\", region = \"us\", key = { keyring = \"two\" } },\n]\n";
+
+#[test]
+fn each_endpoint_is_a_target_that_differs_only_in_its_place() {
+    let targets = check(ENDPOINTS).unwrap().config.targets;
+    let [eu, us] = &targets[..] else { panic!("{targets:?}") };
+    assert_eq!((eu.id.as_str(), us.id.as_str()), ("a@eu", "a@us"));
+    assert_eq!((&eu.base_url[..], eu.region.as_deref()), ("https://eu.test/v1", Some("eu")));
+    assert_eq!(eu.key, Some(KeySource::Environment("ONE".into())));
+    assert_eq!(us.key, Some(KeySource::Keyring("two".into())));
+    let place = |target: &RemoteTarget| RemoteTarget {
+        id: String::new(),
+        base_url: String::new(),
+        region: None,
+        key: None,
+        ..target.clone()
+    };
+    assert_eq!(place(eu), place(us));
+    assert_eq!(eu.endpoint_of.as_deref(), Some("a"));
+}
+
+#[test]
+fn endpoints_that_say_too_little_or_too_much_are_refused() {
+    let wrong = |from: &str, to: &str| {
+        assert!(ENDPOINTS.contains(from), "{from}");
+        problem(&ENDPOINTS.replacen(from, to, 1))
+    };
+    assert!(wrong("region = \"us\"", "region = \"eu\"").contains("two endpoints in the region `eu`"));
+    assert!(wrong(", region = \"eu\"", "").contains("config.toml:9: this endpoint has no `region`"));
+    assert!(wrong("base_url = \"https://eu.test/v1\", ", "").contains("has no `base_url`"));
+    assert!(wrong("region", "place").contains("an endpoint has no `place`"));
+    assert!(wrong("https://eu", "ftp://eu").contains("`ftp://eu.test/v1` is not an address"));
+    assert!(wrong("permit", "region = \"eu\"\npermit").contains("said by each of the `endpoints`"));
+    assert!(
+        wrong("{ keyring = \"two\" }", "\"sk-secret\"").contains("may not be written in the config file")
+    );
+    assert!(problem(&format!("{TARGET}endpoints = []\n")).contains("1 to 16 endpoints"));
+    let twice = format!("{ENDPOINTS}{}", TARGET.replace("\"a\"", "\"a@eu\""));
+    assert!(problem(&twice).contains("two targets with the id `a@eu`"));
+    let tls = ENDPOINTS.replace("https://us", "http://us") + "ca = \"/ca.pem\"\n";
+    assert!(problem(&tls).contains("config.toml:9: certificates are of no use"));
 }
 
 #[test]

@@ -161,6 +161,7 @@ fn identity(remote: &RemoteTarget) -> Result<Option<TlsIdentity>> {
 fn target(remote: &RemoteTarget, authority: &str) -> Target {
     Target {
         id: TargetId(remote.id.clone()),
+        endpoint_of: remote.endpoint_of.clone().map(TargetId),
         tier: remote.tier,
         model: remote.model.clone(),
         aliases: remote.aliases.clone(),

@@ -1,7 +1,11 @@
 //! Remote targets: closed unless the config opens them, and every byte in the receipt.
 
+use std::io::Read;
+
 use inshore_sim::Turn;
 use inshore_sim::openai::{Options, Server};
+
+use serde_json::json;
 
 use crate::home::Home;
 
@@ -64,4 +68,62 @@ async fn nothing_is_sent_to_a_target_until_the_config_permits_it() {
     .await
     .unwrap();
     assert!(server.stats().accepted > 0);
+}
+
+/// Asks the target `big` through the API: the receipt of what came.
+fn asked(home: &Home, feature: &str) -> serde_json::Value {
+    let body = json!({
+        "model": "big", "messages": [{"role": "user", "content": "Hello"}], "metadata": {"inshore_feature": feature}
+    });
+    let mut answer = String::new();
+    home.post("/v1/chat/completions", &body).read_to_string(&mut answer).unwrap();
+    home.last_receipt()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_with_two_endpoints_is_asked_where_the_region_says_and_goes_on_when_one_is_down() {
+    let start = || async {
+        let options = Options { models: vec!["m".to_owned()], key: None, ..Options::default() };
+        Server::start(options, Turn::text("Hello")).await.unwrap()
+    };
+    let (eu, us) = (start().await, start().await);
+    let config = format!(
+        "[[targets]]\nid = \"big\"\ntier = \"edge\"\nmodel = \"m\"\nfree = true\npermit = true\nprobe_interval = \"0\"\n\
+         endpoints = [\n{{ base_url = \"{}\", region = \"eu\" }},\n{{ base_url = \"{}\", region = \"us\" }},\n]\n\
+         [features.american]\nregions = [\"us\"]\n[[caps]]\nid = \"four\"\nlimit = \"4 calls\"\nper = \"day\"\n\
+         target = \"big\"\n",
+        eu.base_url(),
+        us.base_url()
+    );
+    let (home, served) = tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        home.config(&config);
+        let served = home.serve();
+        let first = asked(&home, "anywhere");
+        assert_eq!(first["target"], "big@eu", "{first}");
+        assert_eq!(asked(&home, "american")["target"], "big@us");
+        let decided = home.run(["decide", "--model", "big", "--feature", "american", "--json", "Hello"]);
+        let decided = decided.good().json();
+        assert_eq!(decided["steps"], json!(["big@us"]));
+        let status = home.run(["status"]).good().out;
+        assert!(status.contains("big@eu") && status.contains("big@us"), "{status}");
+        (home, served)
+    })
+    .await
+    .unwrap();
+    eu.http().shutdown().await;
+    assert_eq!((eu.stats().carried_out, us.stats().carried_out), (1, 1));
+    tokio::task::spawn_blocking(move || {
+        for _ in 0..2 {
+            let receipt = asked(&home, "anywhere");
+            assert_eq!(receipt["target"], "big@us", "{receipt}");
+        }
+        let refused = asked(&home, "anywhere");
+        assert!(refused.to_string().contains("the cap `four` has 0 calls left"), "{refused}");
+        home.run(["stop"]).good();
+        assert!(served.ended_well());
+    })
+    .await
+    .unwrap();
+    assert_eq!(us.stats().carried_out, 3, "what the cap does not leave room for is not sent");
 }

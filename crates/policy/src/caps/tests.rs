@@ -1,5 +1,6 @@
 use super::*;
-use inshore_domain::Measure;
+use crate::samples::target;
+use inshore_domain::{Measure, TargetId, Tier};
 use proptest::prelude::*;
 
 fn cap(window: Window) -> Cap {
@@ -22,10 +23,14 @@ fn who(app: &str, user: Option<&str>) -> Principal {
 }
 
 fn claimed(cap: &Cap, principal: &Principal, feature: Option<&str>) -> Option<Claim> {
+    let target = target("openai/big", Tier::Cloud);
+    claimed_at(cap, principal, feature, &target)
+}
+
+fn claimed_at(cap: &Cap, principal: &Principal, feature: Option<&str>, target: &Target) -> Option<Claim> {
     let receipt = (ReceiptId::new(Timestamp::from_unix_millis(5), 7), Timestamp::from_unix_millis(5));
-    let target = TargetId("openai/big".into());
     let at = Timestamp::from_unix_millis(1_700_000_000_000);
-    claims(std::slice::from_ref(cap), principal, feature, &target, at, receipt).pop()
+    claims(std::slice::from_ref(cap), principal, feature, target, at, receipt).pop()
 }
 
 fn subject(cap: &Cap, principal: &Principal, feature: Option<&str>) -> String {
@@ -40,6 +45,26 @@ fn a_cap_on_one_name_covers_no_other() {
     assert!(claimed(&only, &who("mail", None), None).is_none());
     let target = Cap { target: Covers::Only("openai/big".into()), ..cap(Window::Day) };
     assert!(claimed(&target, &who("mail", None), None).is_some());
+}
+
+#[test]
+fn a_cap_on_a_target_covers_its_endpoints_together() {
+    let at = |region: &str| Target {
+        endpoint_of: Some(TargetId("openai/big".into())),
+        ..target(&format!("openai/big@{region}"), Tier::Cloud)
+    };
+    let subject = |target: Covers, place: &Target| {
+        let cap = Cap { target, ..cap(Window::Day) };
+        claimed_at(&cap, &who("mail", None), None, place).map(|claim| claim.subject)
+    };
+    let (eu, us) = (at("eu"), at("us"));
+    for endpoint in [&eu, &us] {
+        assert_eq!(subject(Covers::Only("openai/big".into()), endpoint), Some(String::new()));
+        assert_eq!(subject(Covers::Each, endpoint).as_deref(), Some(r#"target="openai/big""#));
+        assert_eq!(subject(Covers::Only("openai/bi".into()), endpoint), None);
+    }
+    assert_eq!(subject(Covers::Only("openai/big@eu".into()), &eu), Some(String::new()));
+    assert_eq!(subject(Covers::Only("openai/big@eu".into()), &us), None);
 }
 
 #[test]

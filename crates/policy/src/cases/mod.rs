@@ -7,6 +7,7 @@
 //! tier = "cloud"
 //! max_sensitivity = "internal"   # without it, the target is not permitted
 //! region = "us"
+//! endpoint_of = "openai/gpt-5"   # it is one of several endpoints of this target
 //! tags = ["premium"]
 //!
 //! [[case]]

@@ -44,6 +44,7 @@ enum ExpectWire {
 #[serde(deny_unknown_fields)]
 struct TargetWire {
     id: Spanned<String>,
+    endpoint_of: Option<String>,
     tier: String,
     model: Option<String>,
     #[serde(default)]
@@ -162,6 +163,7 @@ fn target(wire: TargetWire) -> Result<Target, String> {
     let usual = [Capability::Chat, Capability::Completion, Capability::Tools, Capability::JsonSchema];
     Ok(Target {
         id: TargetId(id),
+        endpoint_of: wire.endpoint_of.map(TargetId),
         tier,
         model,
         aliases: wire.aliases,
@@ -210,6 +212,7 @@ fn facts(wire: FactsWire) -> Result<Facts, String> {
         strategy: None,
         hybrid: Hybrid::default(),
         down: wire.down.into_iter().map(TargetId).collect(),
+        failing: Vec::new(),
         first_token: wire.first_token_ms.into_iter().map(millis).collect(),
         headroom: Vec::new(),
         device: DeviceState {

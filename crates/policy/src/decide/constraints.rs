@@ -9,9 +9,11 @@ use crate::rules::is_loopback;
 /// only answer with nothing.
 const LEAST_ANSWER: u32 = 16;
 
-/// The names by which a target may be asked for: its id, its model, and its aliases.
+/// The names by which a target may be asked for: its id, that of the target that it is an endpoint of, its model, and its
+/// aliases.
 pub fn names(target: &Target) -> impl Iterator<Item = &str> {
-    [target.id.0.as_str(), target.model.as_str()].into_iter().chain(target.aliases.iter().map(String::as_str))
+    let own = [target.id.0.as_str(), target.configured_as().0.as_str(), target.model.as_str()];
+    own.into_iter().chain(target.aliases.iter().map(String::as_str))
 }
 
 /// What a model name asks for.

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::time::Duration;
 
-use inshore_domain::{Estimate, Exclusion, Facts, Prefer, Target, Tier};
+use inshore_domain::{Estimate, Exclusion, Facts, Prefer, Target, TargetId, Tier};
 
 use crate::rules::Settings;
 
@@ -39,7 +39,8 @@ pub enum Criterion {
     DefaultDevice,
     /// Cheaper, for a usual answer.
     Cost,
-    /// Sooner to begin; a target that was never measured comes after those that were.
+    /// Sooner to begin; a target that was never measured comes after those that were. Of the endpoints of one target, one that was not
+    /// measured comes before the others, unless it failed: without a try nobody would know that it is nearer.
     FirstToken,
     /// Better answers; a target of unknown quality comes after those of known.
     Quality,
@@ -68,6 +69,8 @@ pub(super) struct Candidate<'a> {
     pub(super) verdict: usize,
     pub(super) target: &'a Target,
     pub(super) estimate: Estimate,
+    /// The soonest that an endpoint of the same target is known to begin, for one that was not measured itself.
+    pub(super) beside: Option<Duration>,
 }
 
 impl Candidate<'_> {
@@ -112,6 +115,7 @@ pub(super) fn rank<'a>(facts: &Facts, settings: &Settings, candidates: Vec<Candi
         ranking.leave_out(poor, |candidate| candidate.deadline(facts));
     }
     let criteria = Criterion::of(facts.prefer.unwrap_or(settings.objective.prefer));
+    ranking.look_beside(facts);
     sort(&mut ranking.ordered, criteria, facts, settings);
     ranking
 }
@@ -159,6 +163,21 @@ fn sort(candidates: &mut [Candidate<'_>], criteria: &[Criterion], facts: &Facts,
 }
 
 impl Ranking<'_> {
+    /// Gives endpoints that were not measured what is known of the others of their target.
+    fn look_beside(&mut self, facts: &Facts) {
+        let measured = |candidate: &Candidate<'_>| {
+            Some((candidate.target.endpoint_of.clone()?, candidate.estimate.first_token?))
+        };
+        let measured: Vec<_> = self.ordered.iter().filter_map(measured).collect();
+        for candidate in &mut self.ordered {
+            let untried = candidate.estimate.first_token.is_none();
+            if untried && !facts.failing.contains(&candidate.target.id) {
+                let of = |(of, _): &&(TargetId, Duration)| candidate.target.endpoint_of.as_ref() == Some(of);
+                candidate.beside = measured.iter().filter(of).map(|(_, latency)| *latency).min();
+            }
+        }
+    }
+
     /// Excludes what is known to miss a standard, when something is known to meet it that misses nothing weightier
     /// than the excluded does.
     fn leave_out(
@@ -191,7 +210,11 @@ fn compare(
     b: &Candidate<'_>,
 ) -> Ordering {
     let other_model = |target: &Target| settings.default_device.as_ref() != Some(&target.id);
-    let first_token = |candidate: &Candidate<'_>| candidate.estimate.first_token.unwrap_or(Duration::MAX);
+    // Among equals, what was not measured comes first: it is an endpoint like the other.
+    let first_token = |candidate: &Candidate<'_>| match (candidate.estimate.first_token, candidate.beside) {
+        (None, Some(beside)) => (beside, false),
+        (measured, _) => (measured.unwrap_or(Duration::MAX), true),
+    };
     match criterion {
         Criterion::Floor => missed(a.floor(facts)).cmp(&missed(b.floor(facts))),
         Criterion::Deadline => missed(a.deadline(facts)).cmp(&missed(b.deadline(facts))),

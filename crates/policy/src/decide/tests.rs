@@ -339,3 +339,58 @@ fn as_targets_drop_out_the_next_of_the_same_order_is_left() {
     let offline = Facts { device, ..best };
     check(&offline, &targets, "device/small | openai/big:offline box/mid:offline openai/small:offline");
 }
+
+/// A target with endpoints in these regions.
+fn endpoints<const N: usize>(regions: [&str; N]) -> Vec<Target> {
+    let at = |region: &str| Target {
+        endpoint_of: Some(TargetId("openai/big".into())),
+        region: Some(region.into()),
+        model: "big".into(),
+        aliases: vec!["large".into()],
+        ..target(&format!("openai/big@{region}"), Tier::Cloud)
+    };
+    regions.map(at).to_vec()
+}
+
+#[test]
+fn the_name_of_a_target_asks_for_all_of_its_endpoints_and_that_of_one_for_one() {
+    let targets = endpoints(["eu", "us"]);
+    for name in ["openai/big", "big", "large", "auto", "cloud"] {
+        check(&facts(name), &targets, "openai/big@eu > openai/big@us |");
+    }
+    check(&facts("openai/big@us"), &targets, "openai/big@us | openai/big@eu:not_asked");
+}
+
+#[test]
+fn the_nearest_endpoint_comes_first_and_the_next_one_when_it_is_down() {
+    let targets = endpoints(["eu", "us", "in"]);
+    let measured = Facts {
+        first_token: vec![
+            after("openai/big@eu", 300),
+            after("openai/big@us", 100),
+            after("openai/big@in", 200),
+        ],
+        ..facts("openai/big")
+    };
+    check(&measured, &targets, "openai/big@us > openai/big@in > openai/big@eu |");
+    let down = Facts { down: vec![TargetId("openai/big@us".into())], ..measured.clone() };
+    check(&down, &targets, "openai/big@in > openai/big@eu | openai/big@us:down");
+    let at_home = Facts { regions: Some(vec!["eu".into()]), ..measured };
+    check(&at_home, &targets, "openai/big@eu | openai/big@us:forbidden openai/big@in:forbidden");
+}
+
+#[test]
+fn an_endpoint_that_was_never_tried_is_given_the_chance_unless_it_failed() {
+    let mut targets = endpoints(["eu", "us"]);
+    targets.push(target("other/big", Tier::Cloud));
+    let mut facts =
+        Facts { first_token: vec![after("openai/big@eu", 300), after("other/big", 200)], ..facts("cloud") };
+    // It is not expected to be sooner than what is known to be.
+    check(&facts, &targets, "other/big > openai/big@us > openai/big@eu |");
+    facts.failing = vec![TargetId("openai/big@us".into())];
+    check(&facts, &targets, "other/big > openai/big@eu > openai/big@us |");
+    // What is no endpoint keeps its place behind what was measured.
+    facts.first_token = vec![after("openai/big@eu", 300)];
+    facts.failing.clear();
+    check(&facts, &targets, "openai/big@us > openai/big@eu > other/big |");
+}

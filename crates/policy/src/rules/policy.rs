@@ -82,10 +82,15 @@ impl Resource {
         let uid = Arc::new(entity.uid().clone());
         // One entity has no hierarchy to be wrong about.
         let entities = with_entity(Entities::new(), Arc::new(entity)).unwrap_or_else(|_| Entities::new());
+        // A policy's head may also name one endpoint.
+        let endpoint = words::endpoint(target).map(Arc::new);
         let of = |action| {
+            let fits = |policy: &&Arc<Policy>| {
+                let mut names = [Some(&uid), endpoint.as_ref()].into_iter().flatten();
+                names.any(|name| policy.fits(action, name, &entities))
+            };
             // Forbids first: where one applies, no permit needs to be asked.
-            let mut fitting: Vec<Arc<Policy>> =
-                policies.iter().filter(|policy| policy.fits(action, &uid, &entities)).cloned().collect();
+            let mut fitting: Vec<Arc<Policy>> = policies.iter().filter(fits).cloned().collect();
             fitting.sort_by_key(|policy| policy.source.effect() == Effect::Permit);
             fitting
         };

@@ -222,3 +222,37 @@ fn facts_are_completed_with_groups_feature_and_preference() {
         }
     );
 }
+
+#[test]
+fn a_policy_that_names_a_target_speaks_of_all_its_endpoints_and_one_that_names_an_endpoint_of_that() {
+    let at = |region: &str| Target {
+        id: TargetId(format!("openai/big@{region}")),
+        endpoint_of: Some(TargetId("openai/big".into())),
+        region: Some(region.into()),
+        ..cloud(Some(Sensitivity::Internal))
+    };
+    let named = |head: &str, condition: &str| {
+        let rules = read(&format!("@id(\"no\") forbid (principal, action, {head}) when {{ {condition} }};"));
+        let out = |place: &Target| judged(&rules, &facts("auto"), place) == "`no` | no";
+        (out(&at("eu")), out(&at("us")))
+    };
+    let (all, eu, none) = ((true, true), (true, false), (false, false));
+    for (head, condition, expected) in [
+        ("resource == Target::\"openai/big\"", "true", all),
+        ("resource in Target::\"openai/big\"", "true", all),
+        ("resource", "resource == Target::\"openai/big\"", all),
+        ("resource", "[Target::\"openai/big\"].contains(resource)", all),
+        ("resource", "resource.id == \"openai/big\"", all),
+        ("resource", "resource != Target::\"openai/small\"", all),
+        ("resource == Target::\"openai/big@eu\"", "true", eu),
+        ("resource in Target::\"openai/big@eu\"", "true", eu),
+        ("resource", "resource in Target::\"openai/big@eu\"", eu),
+        ("resource", "resource has region && resource.region == \"eu\"", eu),
+        ("resource == Target::\"openai/bi\"", "true", none),
+        ("resource == Target::\"openai/big@in\"", "true", none),
+    ] {
+        assert_eq!(named(head, condition), expected, "{head} {condition}");
+    }
+    let allowed = read("permit (principal, action, resource == Target::\"openai/big\");");
+    assert_eq!(judged(&allowed, &text(Sensitivity::Internal), &at("us")), "ok | consent policy-1-line-1");
+}

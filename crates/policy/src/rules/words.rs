@@ -128,7 +128,13 @@ fn user(facts: &Facts) -> Entity {
     entity(uid(&WORDS.user, principal.user.as_deref().unwrap_or_default()), attributes, parents)
 }
 
-/// A target with everything that a policy may ask about it.
+/// The name of one endpoint of a target, where there are several.
+pub(super) fn endpoint(target: &Target) -> Option<EntityUID> {
+    target.endpoint_of.is_some().then(|| uid(&WORDS.target, &target.id.0))
+}
+
+/// A target with everything that a policy may ask about it. Its endpoints are the same entity, so that what is said of the target
+/// is said of each of them; only their attributes differ, and that an endpoint is also in its own name.
 pub(super) fn target(target: &Target, tags: &[String]) -> Entity {
     let price = target.price.as_ref();
     let free = match price {
@@ -136,7 +142,7 @@ pub(super) fn target(target: &Target, tags: &[String]) -> Entity {
         None => target.tier == Tier::Device,
     };
     let mut attributes: Vec<(&str, Value)> = vec![
-        ("id", text(&target.id.0)),
+        ("id", text(&target.configured_as().0)),
         ("model", text(&target.model)),
         ("tags", texts(tags)),
         ("can", capabilities(target.capabilities)),
@@ -155,7 +161,8 @@ pub(super) fn target(target: &Target, tags: &[String]) -> Entity {
         attributes.extend(level.map(|level| ("consent", whole(rank(level)))));
     }
     let parents = WORDS.tiers.iter().filter(|uid| AsRef::<str>::as_ref(uid.eid()) == target.tier.as_str());
-    entity(uid(&WORDS.target, &target.id.0), attributes, parents.map(|uid| (**uid).clone()).collect())
+    let parents = parents.map(|uid| (**uid).clone()).chain(endpoint(target)).collect();
+    entity(uid(&WORDS.target, &target.configured_as().0), attributes, parents)
 }
 
 /// The attributes that some policy asks about.

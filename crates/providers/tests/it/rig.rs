@@ -42,6 +42,7 @@ pub(crate) fn target(model: &str, capabilities: &[Capability]) -> Target {
     }
     Target {
         id: TargetId(format!("cloud/{model}")),
+        endpoint_of: None,
         tier: Tier::Cloud,
         model: model.into(),
         aliases: Vec::new(),

@@ -3,6 +3,7 @@
 
 mod cache;
 mod draft;
+mod endpoints;
 mod road;
 mod scripted;
 mod spend;

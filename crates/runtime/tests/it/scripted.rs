@@ -173,6 +173,11 @@ pub(crate) struct World {
 
 /// A device target and, behind it, a permitted cloud target, with one list of scripts each.
 pub(crate) fn world(device: &[Script], cloud: &[Script]) -> World {
+    world_of([(target("device/small", Tier::Device), device), (target("cloud/big", Tier::Cloud), cloud)])
+}
+
+/// Targets, with one list of scripts each.
+pub(crate) fn world_of<const N: usize>(targets: [(Target, &[Script]); N]) -> World {
     let dir = tempfile::tempdir().unwrap();
     let options = StoreOptions::new(dir.path().join("store.db"), Key::from_bytes([7; 32]));
     let store = Store::open(options).unwrap();
@@ -181,9 +186,7 @@ pub(crate) fn world(device: &[Script], cloud: &[Script]) -> World {
     let runtime = Runtime::new(clock.clone(), store.clone());
     let mut backends = Vec::new();
     let mut entries = Vec::new();
-    for (target, scripts) in
-        [(target("device/small", Tier::Device), device), (target("cloud/big", Tier::Cloud), cloud)]
-    {
+    for (target, scripts) in targets {
         let backend = Arc::new(Scripted {
             scripts: Mutex::new(scripts.iter().cloned().collect()),
             calls: AtomicUsize::new(0),
@@ -206,6 +209,7 @@ pub(crate) fn target(id: &str, tier: Tier) -> Target {
     let remote = tier != Tier::Device;
     Target {
         id: TargetId(id.into()),
+        endpoint_of: None,
         tier,
         model: id.rsplit('/').next().unwrap().into(),
         aliases: Vec::new(),
