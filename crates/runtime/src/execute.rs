@@ -9,6 +9,7 @@ use inshore_domain::{BackendError, BackendErrorKind, Event, ReservationId, Step,
 use crate::account::Account;
 use crate::cache::Kept;
 use crate::error::{RunError, RunErrorKind};
+use crate::hedge::{first_of_two, hedged};
 use crate::leg::{Accepted, Leg};
 use crate::registry::{Registered, Registry};
 use crate::retry::RetryPolicy;
@@ -56,7 +57,15 @@ pub(crate) async fn first_leg(
     registry: &Registry,
 ) -> Result<Leg, RunError> {
     let mut last_error: Option<RunError> = None;
-    for (place, step) in steps.iter().enumerate() {
+    let mut passed = 0;
+    if let Some(pair) = hedged(account, steps, registry) {
+        match first_of_two(account, pair).await {
+            Ok(leg) => return Ok(leg),
+            Err(StepFailed { error, go_on: false }) => return Err(error),
+            Err(StepFailed { error, .. }) => (last_error, passed) = (Some(error), 2),
+        }
+    }
+    for (place, step) in steps.iter().enumerate().skip(passed) {
         let Some(entry) = registry.get(&step.target) else { continue };
         match call_target(account, entry, place + 1 == steps.len()).await {
             Ok(leg) => return Ok(leg),

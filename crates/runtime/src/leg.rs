@@ -92,6 +92,21 @@ impl Leg {
         Self { live: false, ..Self::new(account, target, accepted, None, (queued, None)) }
     }
 
+    /// The same once its first event is there.
+    ///
+    /// # Errors
+    /// When it ends before.
+    pub(crate) async fn begun(mut self) -> Result<Self, RunError> {
+        match std::future::poll_fn(|context| Pin::new(&mut self).poll_next(context)).await {
+            Some(Ok(event)) => {
+                self.give_back(vec![event]);
+                Ok(self)
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(self.broke_off().into()),
+        }
+    }
+
     /// Puts events back that were read, to be read again.
     pub(crate) fn give_back(&mut self, events: Vec<Event>) {
         self.counted += events.len();

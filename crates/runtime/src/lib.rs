@@ -20,6 +20,7 @@ mod error;
 mod execute;
 mod half;
 mod health;
+mod hedge;
 mod leg;
 mod log;
 mod pace;

@@ -20,6 +20,8 @@ pub struct RetryRules {
     pub longest_asked: Duration,
     /// Try again also where the failed call may have cost something, so that the request may be paid twice. Default no.
     pub even_if_billed: bool,
+    /// Call the next step too when the first is about to miss the deadline. Both are set aside and counted. Default no.
+    pub hedge: bool,
 }
 
 impl Default for RetryRules {
@@ -30,6 +32,7 @@ impl Default for RetryRules {
             cap: Duration::from_secs(5),
             longest_asked: Duration::from_secs(5),
             even_if_billed: false,
+            hedge: false,
         }
     }
 }

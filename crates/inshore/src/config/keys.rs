@@ -4,7 +4,7 @@
 //! `targets` belong to each entry of `[[targets]]`, likewise for `caps`.
 
 /// Plain keys, with their built-in values as TOML.
-pub(super) const PLAIN: [(&str, &str); 36] = [
+pub(super) const PLAIN: [(&str, &str); 37] = [
     ("server.listen", "\"127.0.0.1:7467\""),
     ("server.unix_socket", "\"auto\""),
     ("server.max_connections", "512"),
@@ -35,6 +35,7 @@ pub(super) const PLAIN: [(&str, &str); 36] = [
     ("retry.attempts", "3"),
     ("retry.longest_wait", "\"5s\""),
     ("retry.even_if_billed", "false"),
+    ("retry.hedge", "false"),
     ("cache.max_bytes", "\"64 MiB\""),
     ("cache.ttl", "\"1h\""),
     ("cache.max_sensitivity", "\"internal\""),

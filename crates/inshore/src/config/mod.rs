@@ -225,6 +225,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
             cap: reader.duration("retry.longest_wait"),
             longest_asked: reader.duration("retry.longest_wait"),
             even_if_billed: reader.flag("retry.even_if_billed"),
+            hedge: reader.flag("retry.hedge"),
             ..RetryRules::default()
         },
         groups: caps::groups(reader),

@@ -4,6 +4,7 @@
 mod cache;
 mod draft;
 mod endpoints;
+mod hedge;
 mod road;
 mod scripted;
 mod spend;
