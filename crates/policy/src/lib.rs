@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod rules;
 #[cfg(test)]
 mod samples;
+pub mod sensitivity;
 
 pub use caps::claims;
 pub use cases::run_cases;

@@ -1,0 +1,64 @@
+//! Finds what is sensitive in a text: identifiers, secrets, markings.
+//!
+//! One pass looks at each word once ([`scan`]); what may begin something is handed to who knows it: [`numbers`] with [`national`],
+//! [`dates`] and [`contacts`] for what is written in digits, [`codes`] for letters with digits, [`network`] for addresses of machines,
+//! [`secrets`], [`markings`]. Disguises are taken off first ([`normal`]): full-width and foreign digits, letters that pose as others,
+//! what has no width, percent and JSON escapes.
+//!
+//! What is guaranteed: the same text always gives the same findings; they do not overlap, are in the order of the text, and begin and
+//! end between characters. What is not: that everything is found. No detector finds everything, so what was found can make a
+//! request more sensitive than somebody said, never less.
+
+mod checks;
+mod codes;
+mod contacts;
+mod dates;
+pub mod kinds;
+mod markings;
+mod national;
+mod network;
+pub(crate) mod normal;
+mod numbers;
+mod scan;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+use inshore_domain::{Finding, Sensitivity};
+
+pub use kinds::{KINDS, Kind, kind};
+use normal::Normal;
+use scan::{Scan, settle};
+
+/// Findings that are less sure than this are not reported: what the checks leave open is wrong more often than right below it.
+pub const LEAST_CONFIDENCE: u8 = 60;
+
+/// Finds sensitive things. Made once for an installation; looking changes nothing in it.
+#[derive(Debug, Clone, Default)]
+pub struct Detector {}
+
+impl Detector {
+    /// What is sensitive in the text, in its order, without overlaps.
+    pub fn find(&self, text: &str) -> Vec<Finding> {
+        self.find_in(&Normal::of(text))
+    }
+
+    /// The same for a text whose disguises are off; spans are those of the original.
+    pub(crate) fn find_in(&self, normal: &Normal<'_>) -> Vec<Finding> {
+        let found = Scan::new(&normal.text).run();
+        let sure = found.into_iter().filter(|one| one.confidence >= LEAST_CONFIDENCE).collect();
+        let finding = |one: scan::Found| Finding {
+            kind: one.kind,
+            span: normal.span(one.span.start, one.span.end),
+            confidence: one.confidence,
+        };
+        settle(sure).into_iter().map(finding).collect()
+    }
+
+    /// How sensitive a text with these findings is.
+    pub fn label(&self, findings: &[Finding]) -> Sensitivity {
+        let label = |finding: &Finding| kind(finding.kind).map_or(Sensitivity::Internal, |kind| kind.label);
+        findings.iter().map(label).max().unwrap_or(Sensitivity::Public)
+    }
+}
