@@ -3,7 +3,7 @@
 //! Layout: [`inspect`] turns a request into facts without a network; [`rules`] are the policies and settings of an installation, and
 //! complete the facts with what a [`feature`] needs; [`decide()`] turns facts, rules and targets into a
 //! [`inshore_domain::Decision`], which [`explain()`] tells; [`cost`] is what a call can take and took, [`caps`] which counters it
-//! claims from; [`cases`] are the tests that teams write for their policies.
+//! claims from; [`verify`] whether an answer stands up to checks; [`cases`] are the tests that teams write for their policies.
 //!
 //! Invariants, all absences: no I/O, no clock, no randomness, no async. The same Facts, Rules and Targets always give
 //! the same Decision. Every target that is excluded has a reason. Restricted text never leaves the device, whatever the
@@ -21,6 +21,7 @@ pub mod rules;
 #[cfg(test)]
 mod samples;
 pub mod sensitivity;
+pub mod verify;
 
 pub use caps::claims;
 pub use cases::run_cases;
