@@ -27,11 +27,25 @@ pub struct Listed {
 
 /// The entry for a model at the API of this host (`api.openai.com`), if there is one.
 pub fn lookup(kind: ProviderKind, host: &str, model: &str) -> Option<Listed> {
+    let models = table().get(host).filter(|(listed, _)| *listed == kind).map(|(_, models)| models)?;
+    models.get(model.strip_prefix("models/").unwrap_or(model)).copied()
+}
+
+/// All entries, with host and model, by host and then by model.
+pub fn all() -> Vec<(&'static str, &'static str, Listed)> {
+    let of_host =
+        |(host, (_, models)): (&'static String, &'static (ProviderKind, HashMap<String, Listed>))| {
+            models.iter().map(|(model, listed)| (host.as_str(), model.as_str(), *listed))
+        };
+    let mut all: Vec<_> = table().iter().flat_map(of_host).collect();
+    all.sort_unstable_by_key(|(host, model, _)| (*host, *model));
+    all
+}
+
+fn table() -> &'static Table {
     static READ: OnceLock<Table> = OnceLock::new();
     // A table that cannot be read lists nothing; a test holds that it can.
-    let table = READ.get_or_init(|| read(TABLE).unwrap_or_default());
-    let models = table.get(host).filter(|(listed, _)| *listed == kind).map(|(_, models)| models)?;
-    models.get(model.strip_prefix("models/").unwrap_or(model)).copied()
+    READ.get_or_init(|| read(TABLE).unwrap_or_default())
 }
 
 /// By host, then by model.
@@ -190,6 +204,14 @@ mod tests {
         assert_eq!(lookup(ProviderKind::OpenAiCompatible, "localhost", "gpt-5-mini"), None);
         assert_eq!(lookup(ProviderKind::Inshore, "api.openai.com", "gpt-5-mini"), None);
         assert_eq!(lookup(ProviderKind::OpenAiCompatible, "api.openai.com", "gpt-nothing"), None);
+    }
+
+    #[test]
+    fn all_entries_are_told_in_order() {
+        let all = all();
+        assert!(all.is_sorted_by_key(|(host, model, _)| (*host, *model)));
+        let mini = all.iter().find(|(_, model, _)| *model == "gpt-5-mini").unwrap();
+        assert_eq!(Some(mini.2), lookup(ProviderKind::OpenAiCompatible, mini.0, mini.1));
     }
 
     #[test]
