@@ -185,6 +185,19 @@ pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
 
 /// Writes a file that only this user can read, in one step: readers see the old content or the new, never a part.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    write_whole(path, content, None)
+}
+
+/// The same for a file of the user's own: who could read it before still can.
+pub(crate) fn write_over(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    write_whole(path, content, std::fs::metadata(path).ok().map(|metadata| metadata.permissions()))
+}
+
+fn write_whole(
+    path: &Path,
+    content: &[u8],
+    permissions: Option<std::fs::Permissions>,
+) -> std::io::Result<()> {
     use std::io::Write;
     let folder = path.parent().unwrap_or(Path::new("."));
     private_folder(folder)?;
@@ -196,6 +209,9 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> 
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options.open(&temporary).and_then(|mut file| {
         file.write_all(content)?;
+        if let Some(permissions) = permissions {
+            file.set_permissions(permissions)?;
+        }
         file.sync_all()
     });
     written.and_then(|()| std::fs::rename(&temporary, path)).inspect_err(|_| {
@@ -246,5 +262,10 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        write_over(&path, b"three").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 }

@@ -192,6 +192,7 @@ mod tests {
             cap: Duration::MAX,
             longest_asked: Duration::MAX,
             even_if_billed: true,
+            hedge: false,
         };
         let mut policy = RetryPolicy::new(endless);
         let asked = BackendError { retry_after: Some(Duration::MAX), ..overloaded };

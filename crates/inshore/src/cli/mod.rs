@@ -1,5 +1,6 @@
 //! The command line: what can be said, and which file does it.
 
+mod advise;
 mod answer;
 mod ask;
 mod chat;
@@ -81,6 +82,8 @@ enum Command {
     Receipt(receipt::Args),
     /// Show where a request would run now, and why, without running it
     Decide(decide::Args),
+    /// Compare where your features could run, with latency and monthly cost, and recommend one
+    Advise(advise::Args),
     /// Show, check and test the policies that say which targets may be used
     Policy(policy::Args),
     /// Show what was spent, on what, and what the device saved
@@ -174,6 +177,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Model(args) => model::run(&context, &args),
         Command::Receipt(args) => receipt::run(&context, &args),
         Command::Decide(args) => decide::run(&context, &args),
+        Command::Advise(args) => advise::run(&context, &args),
         Command::Policy(args) => policy::run(&context, &args),
         Command::Spend(args) => spend::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use answer::{Answering, Piece};
-pub(crate) use receipt::{Cost, Receipt};
+pub(crate) use receipt::{Cost, Ending, Receipt};
 pub(crate) use start::{Starter, find_or_start};
 
 use crate::daemon::address::Address;

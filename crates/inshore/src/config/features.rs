@@ -72,7 +72,8 @@ fn features(reader: &mut Reader<'_>) -> (Features, BTreeSet<String>) {
     (all, cached)
 }
 
-fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
+/// One feature: what is not said stays as the preset has it.
+pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
     let strategies = Strategy::ALL.map(|strategy| (strategy.as_str(), strategy));
     let plains = Plain::ALL.map(|plain| (plain.as_str(), plain));
     let profiles: BTreeMap<&str, Profile> =

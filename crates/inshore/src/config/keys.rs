@@ -113,6 +113,25 @@ pub(super) const FEATURE: [&str; 12] = [
     "cache",
 ];
 
+/// Keys of one `[features.NAME]` in a plan for `inshore advise`: those of a feature that are needs, and how much of it there is.
+pub(super) const PLANNED: [&str; 15] = [
+    "latency",
+    "sensitivity",
+    "quality",
+    "profile",
+    "strategy",
+    "prefer",
+    "stays_here",
+    "regions",
+    "max_output",
+    "needs",
+    "per_day",
+    "per_month",
+    "prompt_tokens",
+    "answer_tokens",
+    "escalated",
+];
+
 /// Keys of one `[groups.NAME]`.
 pub(super) const GROUP: [&str; 1] = ["users"];
 
@@ -136,7 +155,7 @@ pub(super) fn sections() -> impl Iterator<Item = &'static str> {
 }
 
 /// The known word most like the given one, when it is like enough to be meant.
-pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below this, suggestions read as noise: `size` for `listen`.
     const LIKE_ENOUGH: f64 = 0.45;
     known

@@ -13,7 +13,7 @@ use super::keys::{self, nearest};
 use super::problem::Problems;
 
 /// A config file longer than this is not one: the sample with every key has under 10 KB.
-const MAX_FILE: u64 = 1 << 20;
+pub(super) const MAX_FILE: u64 = 1 << 20;
 /// The deepest value there is: a price table in a target.
 const MAX_DEPTH: usize = 8;
 
@@ -112,11 +112,22 @@ fn same_file(a: &Origin, b: &Origin) -> bool {
 }
 
 /// Reads every layer there is.
-pub(super) fn read(sources: &Sources<'_>, problems: &mut Problems) -> (Settings, Vec<PathBuf>) {
+///
+/// `users` is read in place of the user's file, where it is given.
+pub(super) fn read(
+    sources: &Sources<'_>,
+    users: Option<&str>,
+    problems: &mut Problems,
+) -> (Settings, Vec<PathBuf>) {
     let mut settings = Settings::built_in();
     let mut files = Vec::new();
     for path in [&sources.paths.system_config, &sources.paths.user_config] {
-        match read_file(path) {
+        let instead = users.filter(|_| path == &sources.paths.user_config);
+        let text = match instead {
+            Some(text) => Ok(Some(text.to_owned())),
+            None => read_file(path),
+        };
+        match text {
             Ok(Some(text)) => {
                 merge_text(&mut settings, path, &text, problems);
                 files.push(path.clone());
@@ -187,17 +198,17 @@ pub(super) fn merge_text(settings: &mut Settings, path: &Path, text: &str, probl
     }
 }
 
-fn first_line(text: &str) -> &str {
+pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-struct Lines<'a> {
-    path: &'a Path,
-    text: &'a str,
+pub(super) struct Lines<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
 }
 
 impl Lines<'_> {
-    fn origin(&self, offset: usize) -> Origin {
+    pub(super) fn origin(&self, offset: usize) -> Origin {
         let line = self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
         Origin::File(self.path.to_owned(), line)
     }
@@ -254,7 +265,7 @@ fn merge_list(
     }
 }
 
-fn entries_of(
+pub(super) fn entries_of(
     table: &DeTable<'_>,
     prefix: &str,
     known: &[&'static str],
@@ -282,7 +293,7 @@ fn plain_keys_of(section: &str) -> impl Iterator<Item = &'static str> {
     keys::PLAIN.iter().filter_map(move |(path, _)| path.strip_prefix(section)?.strip_prefix('.'))
 }
 
-fn unknown<'a>(
+pub(super) fn unknown<'a>(
     problems: &mut Problems,
     origin: Origin,
     what: &str,
@@ -334,7 +345,7 @@ fn set(settings: &mut Settings, path: &str, text: &str, origin: Origin, problems
 }
 
 /// Reads text as a TOML value other than a string: `true`, `4`, `["a"]`, `"quoted"`.
-fn literal(text: &str) -> Option<Value> {
+pub(super) fn literal(text: &str) -> Option<Value> {
     let value = DeValue::parse(text).ok()?;
     owned(value.get_ref(), MAX_DEPTH).ok()
 }

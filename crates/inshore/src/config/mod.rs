@@ -5,8 +5,8 @@
 //! knows where it came from.
 //!
 //! Layout: [`keys`] every key there is; [`layers`] reads and merges; [`reader`] takes typed values out and says what is
-//! wrong with them; [`targets`] with its [`endpoints`], [`caps`], [`features`] and [`models`] the sections with entries of the user's own; [`values`] sizes,
-//! durations and prices.
+//! wrong with them; [`targets`] with its [`endpoints`], [`caps`], [`features`] and [`models`] the sections with entries of the user's
+//! own; [`values`] sizes, durations and prices; [`plan`] a file of features that are only planned; [`sections`] what is added to a file.
 //!
 //! Invariants: a key that nobody knows is an error, never ignored. A secret is never in a config value: targets name
 //! the environment variable or keyring entry that holds theirs.
@@ -17,8 +17,10 @@ mod features;
 mod keys;
 mod layers;
 mod models;
+pub(crate) mod plan;
 mod problem;
 mod reader;
+pub(crate) mod sections;
 mod targets;
 mod values;
 
@@ -40,8 +42,9 @@ use inshore_runtime::{CacheSettings, RetryRules};
 
 use crate::environment::Environment;
 use crate::paths::Paths;
+pub(crate) use keys::nearest;
 use reader::Reader;
-pub(crate) use values::micros;
+pub(crate) use values::{micros, written as values_written};
 
 /// The sample that documents every key, as it is shipped.
 pub(crate) const SAMPLE: &str = include_str!("../../../../config/inshore.sample.toml");
@@ -173,7 +176,14 @@ pub(crate) struct Loaded {
 /// Reads all layers. Every problem is reported, not only the first.
 pub(crate) fn load(sources: &Sources<'_>) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
-    let (settings, files) = layers::read(sources, &mut problems);
+    let (settings, files) = layers::read(sources, None, &mut problems);
+    finish(settings, files, sources.environment, problems)
+}
+
+/// Reads all layers with this text in place of the user's file: what they would be, were it written.
+pub(crate) fn load_with(sources: &Sources<'_>, users: &str) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let (settings, files) = layers::read(sources, Some(users), &mut problems);
     finish(settings, files, sources.environment, problems)
 }
 

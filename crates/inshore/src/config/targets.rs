@@ -353,7 +353,7 @@ fn batch(reader: &mut Reader<'_>) -> Option<Batch> {
     (!window.is_zero()).then_some(Batch { window, inputs, across_apps })
 }
 
-fn capabilities(reader: &mut Reader<'_>, path: &str) -> Capabilities {
+pub(super) fn capabilities(reader: &mut Reader<'_>, path: &str) -> Capabilities {
     let mut all = Capabilities::NONE;
     for word in reader.texts(path) {
         match Capability::ALL.into_iter().find(|capability| capability.as_str() == word) {

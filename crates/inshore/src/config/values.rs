@@ -35,6 +35,17 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(factor).map(Duration::from_secs)
 }
 
+/// Writes a duration so that [`duration`] reads the same again, to the millisecond.
+pub(crate) fn written(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = |(length, _): &(u128, &str)| millis >= *length && millis.is_multiple_of(*length);
+    match units.into_iter().find(whole) {
+        Some((length, unit)) => format!("{}{unit}", millis / length),
+        None => format!("{millis}ms"),
+    }
+}
+
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -81,6 +92,12 @@ mod tests {
         #[test]
         fn any_text_is_a_value_or_not(text in ".{0,24}") {
             let _ = (size(&text), duration(&text), micros(&text));
+        }
+
+        #[test]
+        fn durations_are_written_as_they_are_read(millis in 0u64..1 << 50, of: bool) {
+            let time = Duration::from_millis(if of { millis / 60_000 * 60_000 } else { millis });
+            prop_assert_eq!(duration(&written(time)), Some(time));
         }
 
         #[test]

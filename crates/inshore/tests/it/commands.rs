@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::home::{Home, INSHORE};
 
 /// Every command, as a path of words.
-const COMMANDS: [&[&str]; 39] = [
+const COMMANDS: [&[&str]; 40] = [
     &[],
     &["serve"],
     &["chat"],
@@ -26,6 +26,7 @@ const COMMANDS: [&[&str]; 39] = [
     &["config", "path"],
     &["config", "sample"],
     &["decide"],
+    &["advise"],
     &["policy"],
     &["policy", "show"],
     &["policy", "check"],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inshore_domain::{
-    DeviceState, Facts, Money, Price, Principal, Profile, Sensitivity, Target, Tier, Usage,
+    DeviceState, Facts, Hybrid, Money, Price, Principal, Profile, Sensitivity, Target, Tier, Usage,
 };
 
 use super::speed::{self, Basis, Timed};
@@ -142,7 +142,9 @@ pub(super) fn facts<'a>(
         egress: true,
         prefer: None,
         strategy: None,
+        hybrid: Hybrid::default(),
         down: Vec::new(),
+        failing: Vec::new(),
         first_token: first_tokens.map(|(target, time)| (target.id.clone(), time)).collect(),
         headroom: Vec::new(),
         device: DeviceState::default(),
