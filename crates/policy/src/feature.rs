@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use inshore_domain::{Facts, Plain, Prefer, Profile, Sensitivity, Strategy};
 
+use crate::verify::Check;
+
 /// What is asked of the targets when a request names this feature. What is `None` is not asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Feature {
@@ -18,6 +20,8 @@ pub struct Feature {
     pub profile: Profile,
     /// How the steps are run; `None`: the best target first, and the others after it.
     pub strategy: Option<Strategy>,
+    /// What an answer of a smaller model must stand up to in a cascade; `None`: what is usual ([`crate::verify::usual`]).
+    pub checks: Option<Vec<Check>>,
     /// How long a draft waits for the better answer; `None`: as [`inshore_domain::Hybrid`] has it.
     pub patience: Option<Duration>,
     /// What callers get of a draft that cannot take revisions; `None`: likewise.

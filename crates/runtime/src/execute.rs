@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use inshore_domain::{BackendError, BackendErrorKind, Event, ReservationId, Step, Target, Tier, Usage};
+use inshore_domain::{
+    BackendError, BackendErrorKind, Call, Event, Request, ReservationId, Step, Target, Tier, Usage,
+};
 
 use crate::account::Account;
 use crate::cache::Kept;
@@ -115,6 +117,16 @@ pub(crate) async fn call_target(
     entry: &Registered,
     last: bool,
 ) -> Result<Leg, StepFailed> {
+    call_with(account, entry, last, &account.request).await
+}
+
+/// The same for a request that differs from the caller's.
+pub(crate) async fn call_with(
+    account: &Arc<Account>,
+    entry: &Registered,
+    last: bool,
+    request: &Arc<Request>,
+) -> Result<Leg, StepFailed> {
     let mut retry = RetryPolicy::new(**account.shared.retry.load());
     let target = &entry.target;
     let queued = account.elapsed();
@@ -127,7 +139,7 @@ pub(crate) async fn call_target(
                 return Err(StepFailed { error, go_on: true });
             }
         };
-        let error = match accept(account, entry).await {
+        let error = match accept(account, entry, request).await {
             Ok(accepted) => {
                 return Ok(Leg::new(account.clone(), target.clone(), accepted, held, (queued, in_work)));
             }
@@ -145,8 +157,13 @@ pub(crate) async fn call_target(
     }
 }
 
-async fn accept(account: &Account, entry: &Registered) -> Result<Accepted, BackendError> {
-    let mut events = entry.backend.generate(account.call(&entry.target)).await?;
+async fn accept(
+    account: &Account,
+    entry: &Registered,
+    request: &Arc<Request>,
+) -> Result<Accepted, BackendError> {
+    let call = Call { request: request.clone(), ..account.call(&entry.target) };
+    let mut events = entry.backend.generate(call).await?;
     let model = match events.next().await {
         Some(Ok(Event::Started { model })) => model,
         Some(Err(error)) => return Err(error),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use inshore_domain::{
-    BackendError, BackendErrorKind, Event, EventStream, FinishReason, ReservationId, Target,
+    BackendError, BackendErrorKind, Delta, Event, EventStream, FinishReason, ReservationId, Target,
 };
 
 use crate::account::Account;
@@ -112,6 +112,15 @@ impl Leg {
         self.counted += events.len();
         for event in events.into_iter().rev() {
             self.unread.push_front(event);
+        }
+    }
+
+    /// Leaves log-probabilities out of what was given back: the caller did not ask for them.
+    pub(crate) fn forget_logprobs(&mut self) {
+        for event in &mut self.unread {
+            if let Event::Delta { delta: Delta::Text { logprobs, .. }, .. } = event {
+                logprobs.clear();
+            }
         }
     }
 

@@ -15,6 +15,7 @@
 mod account;
 mod answer;
 mod cache;
+mod cascade;
 mod draft;
 mod error;
 mod execute;
@@ -352,7 +353,8 @@ impl Runtime {
 async fn begin(running: Running, registry: &Arc<Registry>) -> Result<Begun, RunError> {
     match running.decision.strategy {
         Strategy::Draft => draft::begin_plain(running, registry).await,
-        Strategy::Direct | Strategy::Fallback | Strategy::Cascade => execute::begin(running, registry).await,
+        Strategy::Cascade => cascade::begin(running, registry).await,
+        Strategy::Direct | Strategy::Fallback => execute::begin(running, registry).await,
     }
 }
 

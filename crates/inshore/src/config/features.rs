@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Strategy};
+use inshore_policy::verify::{Check, MOST_CHECKS};
 use inshore_policy::{Feature, Features, Misses, Objective};
 use inshore_runtime::CacheSettings;
 
@@ -93,6 +94,7 @@ pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
         strategy: reader
             .maybe("strategy", |reader, path| one_of(reader, path, &strategies))
             .unwrap_or(preset.strategy),
+        checks: reader.maybe("checks", checks).or(preset.checks),
         patience: reader.maybe("patience", Reader::duration).or(preset.patience),
         plain: reader.maybe("plain", |reader, path| reader.choice(path, &plains)).or(preset.plain),
         prefer: reader.maybe("prefer", |reader, path| reader.choice(path, &prefers())).or(preset.prefer),
@@ -102,6 +104,24 @@ pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
             .maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX))
             .or(preset.max_output_tokens),
     }
+}
+
+/// The checks of a cascade, each by its name.
+fn checks(reader: &mut Reader<'_>, path: &str) -> Vec<Check> {
+    let texts = reader.texts(path);
+    if texts.len() > MOST_CHECKS {
+        let message = format!("has {} checks, and {MOST_CHECKS} are the most there can be", texts.len());
+        reader.wrong(path, message, None);
+        return Vec::new();
+    }
+    let mut checks = Vec::new();
+    for text in texts {
+        match text.parse() {
+            Ok(check) => checks.push(check),
+            Err(error) => reader.wrong(path, error.to_string(), None),
+        }
+    }
+    checks
 }
 
 /// A choice of something that has no default of its own.

@@ -98,12 +98,13 @@ pub(super) const CAP: [&str; 9] =
     ["id", "limit", "per", "warn_percent", "app", "user", "organisation", "feature", "target"];
 
 /// Keys of one `[features.NAME]`.
-pub(super) const FEATURE: [&str; 12] = [
+pub(super) const FEATURE: [&str; 13] = [
     "latency",
     "sensitivity",
     "quality",
     "profile",
     "strategy",
+    "checks",
     "patience",
     "plain",
     "prefer",

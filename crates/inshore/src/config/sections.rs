@@ -43,13 +43,17 @@ impl Section {
 
 fn entries(feature: &Feature) -> Vec<(&'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
-    let regions = feature.regions.as_ref();
+    let (regions, checks) = (feature.regions.as_ref(), feature.checks.as_ref());
     let all = [
         ("latency", feature.latency_budget.map(|budget| Value::String(values::written(budget)))),
         ("sensitivity", feature.sensitivity.map(|level| text(level.as_str()))),
         ("quality", feature.quality_floor.map(|floor| Value::Integer(floor.into()))),
         ("profile", Some(text(feature.profile.as_str()))),
         ("strategy", feature.strategy.map(|strategy| text(strategy.as_str()))),
+        (
+            "checks",
+            checks.map(|checks| Value::Array(checks.iter().map(|check| text(&check.to_string())).collect())),
+        ),
         ("patience", feature.patience.map(|patience| Value::String(values::written(patience)))),
         ("plain", feature.plain.map(|plain| text(plain.as_str()))),
         ("prefer", feature.prefer.map(|prefer| text(prefer.as_str()))),

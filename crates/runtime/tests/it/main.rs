@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod cache;
+mod cascade;
 mod draft;
 mod endpoints;
 mod hedge;

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::{check_file, layers};
 use crate::environment::Environment;
 use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Strategy as Steps};
+use inshore_policy::verify::Check;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -105,6 +106,7 @@ fn any_feature() -> impl Strategy<Value = Feature> {
             quality_floor: quality,
             profile: Profile::ALL[profile],
             strategy: steps.map(|steps| Steps::ALL[steps]),
+            checks: plain.map(|_| vec![Check::Tools, Check::Length(1, 9), Check::Likely(10, -2.5)]),
             patience: millis.map(|millis| Duration::from_millis(millis / 2)),
             plain: plain.map(|plain| Plain::ALL[plain]),
             prefer: prefer.map(|prefer| Prefer::ALL[prefer]),
