@@ -191,7 +191,7 @@ mod tests {
         all_changed_fail("4111 1111 1111 1111", luhn);
         all_changed_fail("12345678903", mod11_10);
         all_changed_fail("2363", verhoeff);
-        all_changed_fail("1428570", |digits| verhoeff(digits));
+        all_changed_fail("1428570", verhoeff);
     }
 
     #[test]

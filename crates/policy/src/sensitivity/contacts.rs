@@ -78,18 +78,20 @@ fn domain(scan: &Scan<'_>, start: usize) -> Option<usize> {
 
 /// Country calling codes of one and two digits; those of three begin with what is not here (ITU-T E.164).
 fn calling_code(digits: &[u8]) -> bool {
-    match digits {
-        [1 | 7, ..] => true,
-        [2, 0 | 7, ..] => true,
-        [2, 1 | 2 | 3 | 4 | 5 | 6 | 9, _, ..] => true,
-        [3, 0 | 1 | 2 | 3 | 4 | 6 | 9, ..] | [3, 5 | 7 | 8, _, ..] => true,
-        [4, 0 | 1 | 3..=9, ..] | [4, 2, _, ..] => true,
-        [5, 1..=8, ..] | [5, 0 | 9, _, ..] => true,
-        [6, 0..=6, ..] | [6, 7..=9, _, ..] => true,
-        [8, 1 | 2 | 4 | 6, ..] | [8, 0 | 5 | 7 | 8, _, ..] => true,
-        [9, 0..=5 | 8, ..] | [9, 6 | 7 | 9, _, ..] => true,
-        _ => false,
-    }
+    matches!(
+        digits,
+        [1 | 7, ..]
+            | [2, 0 | 7, ..]
+            | [2, 1..=6 | 9, _, ..]
+            | [3, 0..=4 | 6 | 9, ..]
+            | [3, 5 | 7 | 8, _, ..]
+            | [4, 0 | 1 | 3..=9, ..]
+            | [4, 2, _, ..]
+            | [5, ..]
+            | [6, ..]
+            | [8, 0..=2 | 4..=8, ..]
+            | [9, 0..=9, ..]
+    )
 }
 
 /// A plus stands at `at`; where the phone number ends, if it is one.

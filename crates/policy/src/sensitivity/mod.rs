@@ -13,12 +13,14 @@ mod checks;
 mod codes;
 mod contacts;
 mod dates;
+mod encoded;
 pub mod kinds;
 mod markings;
 mod national;
 mod network;
 pub(crate) mod normal;
 mod numbers;
+mod people;
 mod scan;
 mod secrets;
 #[cfg(test)]
@@ -46,7 +48,7 @@ impl Detector {
 
     /// The same for a text whose disguises are off; spans are those of the original.
     pub(crate) fn find_in(&self, normal: &Normal<'_>) -> Vec<Finding> {
-        let found = Scan::new(&normal.text).run();
+        let found = Scan::new(&normal.text, 0).run();
         let sure = found.into_iter().filter(|one| one.confidence >= LEAST_CONFIDENCE).collect();
         let finding = |one: scan::Found| Finding {
             kind: one.kind,

@@ -40,6 +40,19 @@ impl<'a> Normal<'a> {
         }
     }
 
+    /// Where in the text a span of the original is.
+    pub(crate) fn place(&self, span: &std::ops::Range<usize>) -> (usize, usize) {
+        let of = |at: usize| {
+            let next = self.steps.partition_point(|(_, original)| *original <= at);
+            let place = match next.checked_sub(1).and_then(|step| self.steps.get(step)) {
+                Some((normal, original)) => normal + (at - original),
+                None => at,
+            };
+            self.steps.get(next).map_or(place, |(normal, _)| place.min(*normal))
+        };
+        (of(span.start), of(span.end))
+    }
+
     /// Where in the original a span of the text is: whole characters and escapes, with what has no width after them.
     pub(crate) fn span(&self, start: usize, end: usize) -> std::ops::Range<usize> {
         let from = self.original(start);

@@ -150,9 +150,8 @@ pub(super) fn read(scan: &Scan<'_>, start: usize, mut parenthesis: bool) -> Opti
 
 /// What stands between two groups: where the next begins, and the byte that parts them, if it is one.
 fn gap(scan: &Scan<'_>, end: usize, parenthesis: &mut bool) -> Option<(usize, u8)> {
-    let mut at = end;
     let mut separator = 0;
-    for step in 0..4 {
+    for at in end..end + 4 {
         let byte = scan.byte(at);
         match byte {
             b'0'..=b'9' => return (at > end).then_some((at, separator)),
@@ -163,8 +162,7 @@ fn gap(scan: &Scan<'_>, end: usize, parenthesis: &mut bool) -> Option<(usize, u8
             b'\n' | b'\r' if matches!(separator, 0 | b'-' | b' ') && scan.byte(at + 1) != b'\n' => {}
             _ => return None,
         }
-        separator = if step == 0 { byte } else { 0 };
-        at += 1;
+        separator = if at == end { byte } else { 0 };
     }
     None
 }
@@ -202,23 +200,21 @@ fn card(scan: &Scan<'_>, number: &Number) -> Option<(&'static str, u8)> {
         return None;
     }
     let shape = number.shape();
-    let grouped = match shape.sizes() {
-        [_] | [4, 4, 4, 1..=4] | [4, 6, 4 | 5] | [4, 4, 4, 4, 1..=3] => true,
-        _ => false,
-    };
+    let grouped = matches!(shape.sizes(), [_] | [4, 4, 4, 1..=4] | [4, 6, 4 | 5] | [4, 4, 4, 4, 1..=3]);
     if !grouped || !matches!(number.separator, 0 | b' ' | b'-' | b'.' | b'\n') {
         return None;
     }
     let lead = digits.iter().take(6).fold(0_u32, |lead, digit| lead * 10 + u32::from(*digit));
-    let usual = match (lead, digits.len()) {
-        (400_000..=499_999, 13 | 16 | 19) => true,
-        (510_000..=559_999 | 222_100..=272_099, 16) => true,
-        (340_000..=349_999 | 370_000..=379_999, 15) => true,
-        (300_000..=305_999 | 360_000..=369_999 | 380_000..=399_999, 14) => true,
-        (601_100..=601_199 | 644_000..=659_999 | 622_126..=622_925, 16..=19) => true,
-        (352_800..=358_999, 16) | (180_000..=180_099 | 213_100..=213_199, 15) => true,
-        _ => false,
-    };
+    let usual = matches!(
+        (lead, digits.len()),
+        (400_000..=499_999, 13 | 16 | 19)
+            | (510_000..=559_999 | 222_100..=272_099, 16)
+            | (340_000..=349_999 | 370_000..=379_999, 15)
+            | (300_000..=305_999 | 360_000..=369_999 | 380_000..=399_999, 14)
+            | (601_100..=601_199 | 644_000..=659_999 | 622_126..=622_925, 16..=19)
+            | (352_800..=358_999, 16)
+            | (180_000..=180_099 | 213_100..=213_199, 15)
+    );
     let announced = scan.near(Context::Card, number.start(), CONTEXT);
     let maestro = matches!(lead, 500_000..=509_999 | 560_000..=699_999);
     match (usual, maestro, announced) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::vocabulary::{self, Context, Meaning};
-use super::{codes, contacts, dates, markings, network, numbers, secrets};
+use super::{codes, contacts, dates, encoded, markings, network, numbers, people, secrets};
 
 /// Something found, by positions in the text that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,9 @@ pub(super) struct Scan<'a> {
     pub(super) before: Option<Word>,
     /// Nothing that begins before here is looked at again.
     done: usize,
+    pub(super) people: people::Run,
+    /// How many encodings were taken off to get to this text.
+    pub(super) depth: u8,
 }
 
 /// The first byte of characters from U+3000 on.
@@ -82,7 +85,7 @@ fn class(byte: u8) -> Class {
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str, depth: u8) -> Self {
         Self {
             text,
             bytes: text.as_bytes(),
@@ -90,6 +93,8 @@ impl<'a> Scan<'a> {
             seen: [0; Context::COUNT],
             before: None,
             done: 0,
+            people: people::Run::default(),
+            depth,
         }
     }
 
@@ -103,6 +108,7 @@ impl<'a> Scan<'a> {
                 Class::Space | Class::Other => at += 1,
             }
         }
+        people::end(&mut self);
         self.found
     }
 
@@ -162,6 +168,13 @@ impl<'a> Scan<'a> {
         if start < self.done {
             return word.end.max(self.done.min(self.text.len()));
         }
+        if word.len() >= encoded::LEAST_WORD
+            && let Some(end) = encoded::base64(self, &word)
+        {
+            self.done_until(end);
+            self.before = Some(word);
+            return end;
+        }
         if word.digits > 0 {
             if let Some(end) = codes::word(self, &word) {
                 self.done_until(end);
@@ -170,6 +183,7 @@ impl<'a> Scan<'a> {
             }
             if word.digits == word.len() {
                 let end = numbers::number(self, start);
+                people::other(self, &word);
                 self.before = Some(word);
                 return end.max(word.end);
             }
@@ -185,6 +199,7 @@ impl<'a> Scan<'a> {
         self.done_until(end);
         self.contexts(&word);
         markings::word(self, &word);
+        people::word(self, &word);
         self.before = Some(word);
         end
     }

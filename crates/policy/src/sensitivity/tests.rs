@@ -224,6 +224,43 @@ fn markings_are_told_from_prose() {
 }
 
 #[test]
+fn people_firms_and_addresses() {
+    check("Dear Anna Muster, Mr. Xqzv will come.", &["person=Anna Muster", "person=Xqzv"]);
+    check("Name: Kenji Watanabe", &["person=Kenji Watanabe"]);
+    check("Maria de la Cruz and Peter van Dijk", &["person=Maria de la Cruz", "person=Peter van Dijk"]);
+    check(
+        "at 6642 Elm Boulevard, Fairview, NY 36342 today",
+        &["address=6642 Elm Boulevard, Fairview, NY 36342"],
+    );
+    check("Bahnhofstrasse 12, 8001 Zurich", &["address=Bahnhofstrasse 12, 8001"]);
+    check("29 Rue de Tanger", &["address=29 Rue de Tanger"]);
+    check("P.O. Box 104", &["address=P.O. Box 104"]);
+    check(
+        "Shepherd Ltd. and Stark Industries",
+        &["organisation=Shepherd Ltd.", "organisation=Stark Industries"],
+    );
+    for prose in [
+        "The Street was empty.",
+        "It may rain in May.",
+        "I will ask him to mark it.",
+        "The United States Supreme Court",
+        "Five Main Points",
+    ] {
+        check(prose, &[]);
+    }
+}
+
+#[test]
+fn copies_in_base64_are_found() {
+    check("data: eyJtYWlsIjoiYW5uYUBleGFtcGxlLm9yZyJ9 end", &["email=eyJtYWlsIjoiYW5uYUBleGFtcGxlLm9yZyJ9"]);
+    check(
+        "W: SUJBTiBERTg5IDM3MDQgMDA0NCAwNTMyIDAxMzAgMDA=",
+        &["iban=SUJBTiBERTg5IDM3MDQgMDA0NCAwNTMyIDAxMzAgMDA="],
+    );
+    check("crates/policy/src/sensitivity/vocabulary and internationalization", &[]);
+}
+
+#[test]
 fn disguises_hide_nothing() {
     check("４１１１ １１１１ １１１１ １１１１", &["payment-card=４１１１ １１１１ １１１１ １１１１"]);
     check("DE89\u{200b}370400440532\u{200d}013000", &["iban=DE89\u{200b}370400440532\u{200d}013000"]);

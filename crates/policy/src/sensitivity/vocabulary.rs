@@ -181,7 +181,7 @@ const WORDS: &[(Meaning, &str)] = &[
     (
         Meaning::FIRM,
         "inc ltd llc llp plc corp corporation gmbh ag kg sarl sas sa spa srl bv nv ab oy aps pty limited holdings oyj kft zrt ug ohg \
-         enterprises industries technologies solutions partners",
+         enterprises industries technologies solutions partners group systems foundation university bank consulting",
     ),
     (
         Meaning::MONTH,
