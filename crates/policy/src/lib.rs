@@ -19,6 +19,7 @@ mod decide;
 mod explain;
 pub mod feature;
 pub mod inspect;
+pub mod masking;
 pub mod router;
 pub mod rules;
 #[cfg(test)]

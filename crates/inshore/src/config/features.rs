@@ -116,7 +116,7 @@ fn checks(reader: &mut Reader<'_>, path: &str) -> Vec<Check> {
     }
     let mut checks = Vec::new();
     for text in texts {
-        match text.parse() {
+        match text.parse::<Check>() {
             Ok(check) => checks.push(check),
             Err(error) => reader.wrong(path, error.to_string(), None),
         }
