@@ -95,6 +95,8 @@ pub struct Facts {
     pub profile: Profile,
     /// The worst of what was found and what the caller said.
     pub sensitivity: Sensitivity,
+    /// How sensitive the text is that would leave, where values are masked first; `None`: as sensitive as it is here.
+    pub leaving: Option<Sensitivity>,
     /// What was found.
     pub findings: Vec<Finding>,
     /// A low estimate of the prompt's tokens: only what is clearly too long is left out by it.
@@ -134,6 +136,13 @@ pub struct Facts {
     pub headroom: Vec<Headroom>,
     /// The state of this machine.
     pub device: DeviceState,
+}
+
+impl Facts {
+    /// How sensitive what leaves is.
+    pub fn leaving(&self) -> Sensitivity {
+        self.leaving.unwrap_or(self.sensitivity)
+    }
 }
 
 /// What is left of a cap.

@@ -30,6 +30,8 @@ pub struct Feature {
     pub prefer: Option<Prefer>,
     /// Work of this feature stays on the device.
     pub stays_here: bool,
+    /// Values that are found in its text are masked before it leaves, and put back into the answer.
+    pub mask: bool,
     /// The regions where its work may be done; `None`: anywhere.
     pub regions: Option<Vec<String>>,
     /// Most tokens one answer may have. Longer answers are cut off: for features whose answers are useless when they are long.

@@ -23,6 +23,7 @@ pub fn inspect(request: &Request) -> Facts {
         profile: request.hints.profile,
         // A hint can raise what inspection found, never lower it; text that nobody has judged counts as internal.
         sensitivity: request.hints.sensitivity.unwrap_or_default().max(Sensitivity::default()),
+        leaving: None,
         findings: Vec::new(),
         prompt_tokens: estimate_prompt_tokens(&request.task),
         prompt_tokens_at_most: prompt_tokens_at_most(&request.task),

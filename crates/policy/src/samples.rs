@@ -42,6 +42,7 @@ pub(crate) fn facts(model: &str) -> Facts {
         groups: Vec::new(),
         profile: Profile::Realtime,
         sensitivity: Sensitivity::Internal,
+        leaving: None,
         findings: Vec::new(),
         prompt_tokens: 100,
         prompt_tokens_at_most: 500,

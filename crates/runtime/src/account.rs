@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use inshore_domain::{Call, EgressLog, Facts, ReceiptId, Request, Target, TargetId};
+use inshore_domain::{
+    BackendError, Call, EgressLog, EventStream, Facts, ReceiptId, Request, Target, TargetId, Tier,
+};
 
 use crate::Shared;
+use crate::masked::Stand;
 use crate::spend::Held;
 
 /// The account of one request. Calls that run side by side share it; whoever settles the request closes it.
@@ -15,6 +18,8 @@ pub(crate) struct Account {
     pub(crate) request: Arc<Request>,
     pub(crate) facts: Facts,
     pub(crate) egress: EgressLog,
+    /// What leaves in place of the request, where values are masked.
+    stand: Option<Stand>,
     state: Mutex<State>,
 }
 
@@ -30,9 +35,15 @@ pub(crate) struct State {
 }
 
 impl Account {
-    pub(crate) fn new(shared: Arc<Shared>, id: ReceiptId, request: Request, facts: Facts) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        id: ReceiptId,
+        request: Request,
+        facts: Facts,
+        stand: Option<Stand>,
+    ) -> Self {
         let (request, egress) = (Arc::new(request), EgressLog::default());
-        Self { shared, id, request, facts, egress, state: Mutex::default() }
+        Self { shared, id, request, facts, egress, stand, state: Mutex::default() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -76,8 +87,38 @@ impl Account {
         self.shared.health.ended(target, feature, took, tokens, self.now());
     }
 
-    /// The call of a target for this request.
-    pub(crate) fn call(&self, target: &Arc<Target>) -> Call {
-        Call { request: self.request.clone(), target: target.clone(), egress: self.egress.clone() }
+    /// The call of a target for this request, or for one that differs from it a little. What leaves the device is masked first, where
+    /// the feature asks for it.
+    ///
+    /// # Errors
+    /// When it cannot be masked, and so may not leave.
+    pub(crate) fn call(&self, target: &Arc<Target>, request: &Arc<Request>) -> Result<Call, BackendError> {
+        let request = match self.stand_at(target) {
+            None => request.clone(),
+            Some(stand) => stand.instead_of(&self.request, request)?,
+        };
+        Ok(Call { request, target: target.clone(), egress: self.egress.clone() })
+    }
+
+    /// The answer of a target as the caller gets it: with the values in it that were masked.
+    pub(crate) fn answer(self: &Arc<Self>, target: &Target, answer: EventStream) -> EventStream {
+        match self.stand_at(target) {
+            None => answer,
+            Some(stand) => stand.restored(self.clone(), answer),
+        }
+    }
+
+    /// Says on the receipt what was masked for this target, once.
+    pub(crate) fn tell_masked(&self, target: &Target) {
+        if let Some(told) = self.stand_at(target).and_then(Stand::told) {
+            let mut state = self.state();
+            if !state.notes.contains(&told) {
+                state.notes.push(told);
+            }
+        }
+    }
+
+    fn stand_at(&self, target: &Target) -> Option<&Stand> {
+        self.stand.as_ref().filter(|_| target.tier != Tier::Device)
     }
 }

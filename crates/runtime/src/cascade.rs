@@ -77,7 +77,8 @@ fn checks(account: &Account, registry: &Registry) -> Vec<Check> {
 
 /// The request as this target gets it: with log-probabilities, where a check reads them and the target has them.
 fn asked(account: &Account, target: &Target, checks: &[Check]) -> Arc<Request> {
-    let wanted = checks.iter().any(Check::needs_logprobs) && target.capabilities.has(Capability::Logprobs);
+    let able = costs_nothing(target) && target.capabilities.has(Capability::Logprobs);
+    let wanted = able && checks.iter().any(Check::needs_logprobs);
     let has = account.request.task.sampling().is_some_and(|sampling| sampling.logprobs.is_some());
     if !wanted || has {
         return account.request.clone();
@@ -184,7 +185,7 @@ pub(crate) fn logprobs(gathered: &Gathered) -> Vec<f32> {
     gathered.events.iter().flat_map(of).collect()
 }
 
-/// What a call of this target costs nothing.
+/// Whether a call of this target costs nothing, and nothing leaves with it.
 fn costs_nothing(target: &Target) -> bool {
     target.tier == inshore_domain::Tier::Device
 }

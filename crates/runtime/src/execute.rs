@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use inshore_domain::{
-    BackendError, BackendErrorKind, Call, Event, Request, ReservationId, Step, Target, Tier, Usage,
+    BackendError, BackendErrorKind, Event, Request, ReservationId, Step, Target, Tier, Usage,
 };
 
 use crate::account::Account;
@@ -158,17 +158,19 @@ pub(crate) async fn call_with(
 }
 
 async fn accept(
-    account: &Account,
+    account: &Arc<Account>,
     entry: &Registered,
     request: &Arc<Request>,
 ) -> Result<Accepted, BackendError> {
-    let call = Call { request: request.clone(), ..account.call(&entry.target) };
+    let call = account.call(&entry.target, request)?;
+    account.tell_masked(&entry.target);
     let mut events = entry.backend.generate(call).await?;
     let model = match events.next().await {
         Some(Ok(Event::Started { model })) => model,
         Some(Err(error)) => return Err(error),
         other => return Err(unexpected(&entry.target, other.is_some())),
     };
+    let mut events = account.answer(&entry.target, events);
     // A target that accepts and then fails at once must not count as chosen: look at one event more.
     match tokio::time::timeout(PEEK, events.next()).await {
         Ok(Some(Ok(first))) => Ok(Accepted { model, first: Some(first), rest: events }),
@@ -202,7 +204,9 @@ pub(crate) async fn embed(
                 continue;
             }
         };
-        match embedder.embed(account.call(&entry.target)).await {
+        account.tell_masked(&entry.target);
+        let embedding = async { embedder.embed(account.call(&entry.target, &account.request)?).await };
+        match embedding.await {
             Ok((vectors, usage)) => {
                 if usage.prompt_tokens > 0 {
                     account.used_so_far(held, usage);
@@ -249,7 +253,9 @@ pub(crate) async fn count_tokens(
                 continue;
             }
         };
-        match entry.backend.count_tokens(account.call(&entry.target)).await {
+        let counting =
+            async { entry.backend.count_tokens(account.call(&entry.target, &account.request)?).await };
+        match counting.await {
             Ok(tokens) => {
                 account.counted(held);
                 running.answering = Some((entry.target.clone(), entry.target.model.clone()));

@@ -31,7 +31,7 @@ pub(crate) struct Gathered {
     pub(crate) calls: bool,
     /// Something of the answer itself has come.
     pub(crate) begun: bool,
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Gathered {

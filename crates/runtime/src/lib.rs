@@ -24,6 +24,7 @@ mod health;
 mod hedge;
 mod leg;
 mod log;
+mod masked;
 mod pace;
 mod patch;
 mod registry;
@@ -63,6 +64,7 @@ use cache::Cache;
 use draft::Pair;
 use execute::Begun;
 use log::{Log, Logs};
+use masked::Stand;
 use revise::Source;
 use sensor::Depth;
 use settle::Running;
@@ -201,17 +203,20 @@ impl Runtime {
     /// Where the request would run now, and why, without running it.
     pub fn decide(&self, request: &Request) -> (Facts, Decision) {
         let id = ReceiptId::new(self.shared.clock.now(), self.shared.clock.random());
-        self.decide_with(request, &self.shared.registry.load(), id)
+        let Decided { facts, decision, .. } = self.decide_with(request, &self.shared.registry.load(), id);
+        (facts, decision)
     }
 
-    fn decide_with(&self, request: &Request, registry: &Registry, id: ReceiptId) -> (Facts, Decision) {
+    fn decide_with(&self, request: &Request, registry: &Registry, id: ReceiptId) -> Decided {
         let mut facts = inspect::inspect(request);
         self.shared.health.complete(&mut facts, self.shared.clock.monotonic());
         facts.device = self.device_state();
-        registry.prepared().rules().complete(&mut facts);
+        let rules = registry.prepared().rules();
+        rules.complete(&mut facts);
+        let stand = masked::stand(request, rules, &mut facts);
         facts.headroom = self.shared.headroom(&facts, registry.targets(), (id, request.received_at));
         let decision = registry.prepared().decide(&facts);
-        (facts, decision)
+        Decided { facts, decision, stand }
     }
 
     fn device_state(&self) -> DeviceState {
@@ -343,10 +348,18 @@ impl Runtime {
     /// Inspects and decides.
     fn inspect(&self, request: Request, registry: &Registry) -> Running {
         let id = ReceiptId::new(self.shared.clock.now(), self.shared.clock.random());
-        let (facts, decision) = self.decide_with(&request, registry, id);
+        let Decided { facts, decision, stand } = self.decide_with(&request, registry, id);
         let request = within_limits(request, &facts);
-        Running::new(Account::new(self.shared.clone(), id, request, facts), decision)
+        Running::new(Account::new(self.shared.clone(), id, request, facts, stand), decision)
     }
+}
+
+/// What is known and decided of a request.
+struct Decided {
+    facts: Facts,
+    decision: Decision,
+    /// What leaves in its place, where values are masked.
+    stand: Option<Stand>,
 }
 
 /// Begins the answer for a caller that takes one text.

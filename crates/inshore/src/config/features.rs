@@ -99,6 +99,7 @@ pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
         plain: reader.maybe("plain", |reader, path| reader.choice(path, &plains)).or(preset.plain),
         prefer: reader.maybe("prefer", |reader, path| reader.choice(path, &prefers())).or(preset.prefer),
         stays_here: reader.maybe("stays_here", Reader::flag).unwrap_or(preset.stays_here),
+        mask: reader.maybe("mask", Reader::flag).unwrap_or(preset.mask),
         regions: reader.maybe("regions", Reader::texts).or(preset.regions),
         max_output_tokens: reader
             .maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX))

@@ -98,7 +98,7 @@ pub(super) const CAP: [&str; 9] =
     ["id", "limit", "per", "warn_percent", "app", "user", "organisation", "feature", "target"];
 
 /// Keys of one `[features.NAME]`.
-pub(super) const FEATURE: [&str; 13] = [
+pub(super) const FEATURE: [&str; 14] = [
     "latency",
     "sensitivity",
     "quality",
@@ -109,13 +109,14 @@ pub(super) const FEATURE: [&str; 13] = [
     "plain",
     "prefer",
     "stays_here",
+    "mask",
     "regions",
     "max_output",
     "cache",
 ];
 
 /// Keys of one `[features.NAME]` in a plan for `inshore advise`: those of a feature that are needs, and how much of it there is.
-pub(super) const PLANNED: [&str; 15] = [
+pub(super) const PLANNED: [&str; 16] = [
     "latency",
     "sensitivity",
     "quality",
@@ -123,6 +124,7 @@ pub(super) const PLANNED: [&str; 15] = [
     "strategy",
     "prefer",
     "stays_here",
+    "mask",
     "regions",
     "max_output",
     "needs",

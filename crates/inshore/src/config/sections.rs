@@ -58,6 +58,7 @@ fn entries(feature: &Feature) -> Vec<(&'static str, Value)> {
         ("plain", feature.plain.map(|plain| text(plain.as_str()))),
         ("prefer", feature.prefer.map(|prefer| text(prefer.as_str()))),
         ("stays_here", Some(Value::Boolean(feature.stays_here))),
+        ("mask", feature.mask.then_some(Value::Boolean(true))),
         ("regions", regions.map(|regions| Value::Array(regions.iter().map(|region| text(region)).collect()))),
         ("max_output", feature.max_output_tokens.map(|most| Value::Integer(most.into()))),
     ];

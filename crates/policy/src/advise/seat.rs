@@ -128,6 +128,7 @@ pub(super) fn facts<'a>(
         profile: Profile::default(),
         // As inspection has it: no text counts as less, whatever the feature says.
         sensitivity: Sensitivity::default(),
+        leaving: None,
         findings: Vec::new(),
         prompt_tokens: plan.prompt_tokens,
         prompt_tokens_at_most: in_bytes.saturating_add(ADDED as u32),

@@ -194,6 +194,7 @@ fn facts(wire: FactsWire) -> Result<Facts, String> {
         groups: wire.groups,
         profile: wire.profile.as_deref().map(profile).transpose()?.unwrap_or_default(),
         sensitivity: wire.sensitivity.as_deref().map(sensitivity).transpose()?.unwrap_or_default(),
+        leaving: None,
         findings: wire.findings.iter().map(|kind| finding(kind)).collect::<Result<_, _>>()?,
         prompt_tokens,
         prompt_tokens_at_most: prompt_tokens.saturating_mul(4),

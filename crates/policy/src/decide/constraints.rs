@@ -64,8 +64,8 @@ fn not_permitted(facts: &Facts, target: &Target) -> Option<Exclusion> {
     let Some(up_to) = target.permitted_up_to else { return Some(Exclusion::NotPermitted) };
     // Restricted text stays here even if somebody configures a target for it.
     let permitted = up_to.min(Sensitivity::Confidential);
-    if facts.sensitivity > permitted {
-        return Some(Exclusion::TooSensitive { found: facts.sensitivity, permitted });
+    if facts.leaving() > permitted {
+        return Some(Exclusion::TooSensitive { found: facts.leaving(), permitted });
     }
     target.price.is_none().then_some(Exclusion::NoPrice)
 }

@@ -169,8 +169,8 @@ pub(super) fn target(target: &Target, tags: &[String]) -> Entity {
 fn context(facts: &Facts, uses: &Uses) -> Context {
     let device = &facts.device;
     let mut pairs = Pairs { uses, pairs: Vec::with_capacity(24) };
-    pairs.add("sensitivity", || whole(rank(facts.sensitivity)));
-    pairs.add_known("level", || word(&WORDS.levels, facts.sensitivity.as_str()));
+    pairs.add("sensitivity", || whole(rank(facts.leaving())));
+    pairs.add_known("level", || word(&WORDS.levels, facts.leaving().as_str()));
     pairs.add("findings", || findings(facts));
     pairs.add_known("feature", || facts.feature.as_deref().map(text));
     pairs.add("egress", || Value::from(facts.egress));

@@ -6,6 +6,7 @@ mod cascade;
 mod draft;
 mod endpoints;
 mod hedge;
+mod masked;
 mod road;
 mod scripted;
 mod spend;

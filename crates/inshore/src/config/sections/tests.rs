@@ -111,6 +111,7 @@ fn any_feature() -> impl Strategy<Value = Feature> {
             plain: plain.map(|plain| Plain::ALL[plain]),
             prefer: prefer.map(|prefer| Prefer::ALL[prefer]),
             stays_here,
+            mask: stays_here,
             regions,
             max_output_tokens: most,
         },
