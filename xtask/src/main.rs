@@ -1,9 +1,11 @@
 //! Development tasks, run as `cargo xtask TASK`.
 //!
 //! `tidy` holds the rules that no compiler knows (see [`tidy`]). It has few dependencies on purpose: it compiles in
-//! seconds and needs neither llama.cpp nor SQLite. `bench-model` writes models to measure speed with.
+//! seconds and needs neither llama.cpp nor SQLite. `bench-model` writes models to measure speed with,
+//! `eval` runs the evaluations of `evals`, optimised.
 
 mod bench_model;
+mod eval;
 // The engine's own generator, taken as a source file: depending on the engine would mean compiling llama.cpp.
 #[path = "../../crates/engine/src/synth.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the engine uses all of it, in public")]
@@ -19,7 +21,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   tidy
       check the rules of the workspace: the crate graph of ARCHITECTURE.md, lengths, names, where what may be used
   bench-model --shape 0.5b|1b --quant q4_0|q8_0|f16 --out FILE
-      write a model with random weights, to measure speed with";
+      write a model with random weights, to measure speed with
+  eval routing [--data DIR | --table FILE.csv] ...
+      replay tables of outcomes through the router; evals/README.md says more";
 
 #[expect(clippy::print_stderr, reason = "a program for the terminal")]
 fn main() -> ExitCode {
@@ -39,6 +43,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tidy"] => tidy::run(root),
         ["bench-model", arguments @ ..] => bench_model::run(arguments),
+        ["eval", arguments @ ..] => eval::run(root, arguments),
         [] => bail!("no task given\n{USAGE}"),
         [other, ..] => bail!("unknown task `{other}`\n{USAGE}"),
     }

@@ -3,8 +3,9 @@
 //! Layout: [`inspect`] turns a request into facts without a network; [`rules`] are the policies and settings of an installation, and
 //! complete the facts with what a [`feature`] needs; [`decide()`] turns facts, rules and targets into a
 //! [`inshore_domain::Decision`], which [`explain()`] tells; [`cost`] is what a call can take and took, [`caps`] which counters it
-//! claims from; [`verify`] whether an answer stands up to checks; [`cases`] are the tests that teams write for their policies;
-//! [`advise`] compares where planned features could run.
+//! claims from; [`verify`] whether an answer stands up to checks, [`router`] judges answers of the device by what was measured;
+//! [`masking`] keeps values out of what leaves; [`cases`] are the tests that teams write for their policies; [`advise`] compares
+//! where planned features could run.
 //!
 //! Invariants, all absences: no I/O, no clock, no randomness, no async. The same Facts, Rules and Targets always give
 //! the same Decision. Every target that is excluded has a reason. Restricted text never leaves the device, whatever the
