@@ -5,7 +5,7 @@
 //! `anthropic`, `gemini`, `inshore` those there are, each with its own wire types; `json` and `vectors` what they share;
 //! `answer` the stream of events made from a response; `refusal` what a provider's refusal means, `received` what else may
 //! come; [`provider`] the backend made of these; [`batcher`] small requests for vectors in one call; [`prices`] what
-//! well-known models cost; [`prober`] a look at targets that nobody calls; [`forwarding`] what gives a server away that
+//! well-known models cost; [`prober`] a look at targets that nobody calls; [`warmer`] connections that lie ready; [`forwarding`] what gives a server away that
 //! sends its work on; [`download`] model pulls.
 //!
 //! Invariants: nothing is sent to a destination that was not declared. A key is sent only to the destination it was
@@ -33,9 +33,11 @@ mod secret;
 mod splice;
 pub mod sse;
 mod vectors;
+pub mod warmer;
 
 pub use batcher::{BatchOptions, Batcher};
 pub use gate::{BadIdentity, Destination, Gate, GateOptions, Timeouts, TlsIdentity};
 pub use prober::{Probed, Prober, Subject};
 pub use provider::{Provider, ProviderKind, ProviderTarget};
 pub use secret::Secret;
+pub use warmer::{KeepWarm, Warmed, Warmer};

@@ -105,7 +105,7 @@ pub struct Provider {
     path: String,
     headers: HeaderMap,
     timeouts: Timeouts,
-    /// When this was made, by the monotonic clock, and microseconds from then to the last call.
+    /// When this was made, by the monotonic clock, and microseconds from then to the last call, 0 before the first.
     made: Instant,
     used: AtomicU64,
     /// What gave the server away as one that sends its work on.
@@ -172,6 +172,11 @@ impl Provider {
         self.by.clock().monotonic().saturating_duration_since(self.made).saturating_sub(used)
     }
 
+    /// How long ago the last call began, if there was one.
+    pub fn last_call(&self) -> Option<Duration> {
+        (self.used.load(Ordering::Relaxed) > 0).then(|| self.idle_for())
+    }
+
     /// Why a target that is called near seems to send its work on to somebody else's machine; `None` while nothing gave it
     /// away, and for clouds, of which everybody knows.
     pub fn forwards(&self) -> Option<&str> {
@@ -188,8 +193,8 @@ impl Provider {
         }
     }
 
-    /// Opens a connection ahead of the first call.
-    pub async fn warm(&self) -> Result<(), BackendError> {
+    /// Sees to it that a connection lies ready for the next call, and says whether one had to be made. Sends no request.
+    pub async fn warm(&self) -> Result<bool, BackendError> {
         Ok(self.gate.warm(&self.destination, &self.timeouts).await?)
     }
 
@@ -219,7 +224,8 @@ impl Provider {
         *request.headers_mut() = self.headers.clone();
         if let Some(call) = call {
             let since = micros(self.by.clock().monotonic().saturating_duration_since(self.made));
-            self.used.store(since, Ordering::Relaxed);
+            // 0 means never.
+            self.used.store(since.max(1), Ordering::Relaxed);
             self.protocol.tell(call, request.headers_mut());
         }
         // The trace joins our receipt to that of an edge node of the same organisation; it is nobody else's business.

@@ -40,6 +40,7 @@ pub(super) const PLAIN: [(&str, &str); 37] = [
     ("cache.ttl", "\"1h\""),
     ("cache.max_sensitivity", "\"internal\""),
     ("cache.shared", "false"),
+    ("machine.keep_warm", "\"used\""),
     ("store.key", "\"auto\""),
     ("log.level", "\"info\""),
 ];

@@ -38,6 +38,7 @@ pub(crate) use problem::Problems;
 pub(crate) use targets::{Batch, Certificates, KeySource, RemoteTarget, TargetKind};
 
 use inshore_domain::{Cap, Currency};
+use inshore_providers::KeepWarm;
 use inshore_runtime::{CacheSettings, RetryRules};
 
 use crate::environment::Environment;
@@ -63,6 +64,7 @@ pub(crate) struct Config {
     pub(crate) retry: RetryRules,
     /// Users by the groups they are in.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
+    pub(crate) machine: Machine,
     pub(crate) store: Store,
     pub(crate) log: Log,
 }
@@ -128,6 +130,13 @@ pub(crate) struct Money {
     pub(crate) currency: Currency,
     /// How long a call of unknown cost is held in doubt before it counts as a charge.
     pub(crate) in_doubt_expires: Duration,
+}
+
+/// `[machine]`
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Machine {
+    /// To which targets connections are kept ready.
+    pub(crate) keep_warm: KeepWarm,
 }
 
 /// `[store]`
@@ -239,6 +248,12 @@ fn config(reader: &mut Reader<'_>) -> Config {
             ..RetryRules::default()
         },
         groups: caps::groups(reader),
+        machine: Machine {
+            keep_warm: reader.choice(
+                "machine.keep_warm",
+                &[("used", KeepWarm::Used), ("all", KeepWarm::All), ("off", KeepWarm::Off)],
+            ),
+        },
         store: Store {
             key: reader.choice(
                 "store.key",

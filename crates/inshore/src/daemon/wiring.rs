@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use inshore_api::{ApiOptions, AppToken, Limits, Listeners, Parts, Tokens};
 use inshore_domain::{Clock, TargetId, Timestamp};
 use inshore_engine::pool::DevicePool;
-use inshore_providers::{Gate, GateOptions, Prober};
-use inshore_runtime::{Registered, Runtime, Spending};
+use inshore_providers::{Gate, GateOptions, Prober, Warmer, warmer};
+use inshore_runtime::{Registered, Runtime, Sensor, Spending};
 use inshore_store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,9 @@ use crate::machine::Machine;
 use crate::paths::{Paths, private_folder};
 use crate::policies::{self, Stamp};
 
+/// Receipts looked through at start for targets that are likely to be called again; the last few say as much as all.
+const RECALLED: u32 = 32;
+
 /// The parts of a running daemon.
 pub(super) struct Daemon {
     pub(super) clock: Arc<dyn Clock>,
@@ -37,6 +40,8 @@ pub(super) struct Daemon {
     tokens: Tokens,
     gate: Arc<Gate>,
     prober: Prober,
+    warmer: Warmer,
+    machine: Arc<Machine>,
     remotes: Mutex<Vec<Remote>>,
     environment: Environment,
     paths: Paths,
@@ -66,9 +71,10 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_store(paths, config, environment)?;
         let runtime = Runtime::new(Arc::clone(&clock), store.clone());
-        runtime.set_sensor(Arc::new(Machine::new(Arc::clone(&clock), "/")));
+        let machine = Arc::new(Machine::new(Arc::clone(&clock), "/"));
+        runtime.set_sensor(machine.clone());
         let pool = models::pool(&config.engine, Some(paths.prefixes()), Arc::clone(&clock))?;
-        let prober = Prober::new(Arc::clone(&clock));
+        let (prober, warmer) = (Prober::new(Arc::clone(&clock)), Warmer::new(Arc::clone(&clock)));
         let daemon = Self {
             begun: clock.monotonic(),
             clock,
@@ -79,6 +85,8 @@ impl Daemon {
             tokens: app_tokens(paths)?.into(),
             gate: Arc::new(Gate::new(GateOptions::default())),
             prober,
+            warmer,
+            machine,
             remotes: Mutex::default(),
             environment: environment.clone(),
             paths: paths.clone(),
@@ -155,7 +163,44 @@ impl Daemon {
 
     /// Looks after remote targets for as long as it is polled.
     pub(super) async fn watch_targets(&self) {
-        targets::watch(&self.prober, &self.runtime, &self.remotes).await;
+        tokio::join!(targets::watch(&self.prober, &self.runtime, &self.remotes), self.keep_warm());
+    }
+
+    /// Keeps connections ready to targets that are likely to be called, at once after the start too.
+    async fn keep_warm(&self) {
+        self.recall_calls().await;
+        loop {
+            let keep = self.config.lock().unwrap_or_else(PoisonError::into_inner).machine.keep_warm;
+            let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let providers: Vec<_> = remotes.into_iter().map(|remote| remote.provider).collect();
+            let (machine, down) = (self.machine.state(), self.runtime.down());
+            for warmed in self.warmer.round(&providers, keep, machine, &down).await {
+                match warmed.outcome {
+                    Ok(made) => tracing::trace!(target = %warmed.target, made, "a connection lies ready"),
+                    Err(error) => {
+                        tracing::debug!(target = %warmed.target, %error, "no connection lies ready")
+                    }
+                }
+            }
+            self.gate.sweep();
+            tokio::time::sleep(warmer::PAUSE).await;
+        }
+    }
+
+    /// Tells the warmer which targets were called before this process began.
+    async fn recall_calls(&self) {
+        match self.store.receipts(RECALLED).await {
+            Ok(receipts) => {
+                let now = self.clock.now().unix_millis();
+                for receipt in receipts {
+                    let ago = Duration::from_millis(now.saturating_sub(receipt.at.unix_millis()));
+                    if let Some(by) = receipt.answered_by {
+                        self.warmer.called_before(by.target, ago);
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "the last receipts could not be read"),
+        }
     }
 
     /// Why a near target seems to send its work on, if something gave it away.

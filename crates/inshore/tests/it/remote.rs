@@ -127,3 +127,54 @@ async fn a_target_with_two_endpoints_is_asked_where_the_region_says_and_goes_on_
     .unwrap();
     assert_eq!(us.stats().carried_out, 3, "what the cap does not leave room for is not sent");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_start_a_connection_lies_ready_where_calls_were_made_lately_and_only_there() {
+    let start = || async {
+        let options = Options { models: vec!["m".to_owned()], key: None, ..Options::default() };
+        Server::start(options, Turn::text("Hello")).await.unwrap()
+    };
+    let (used, unused, closed) = (start().await, start().await, start().await);
+    let target = |id: &str, server: &Server, permit: bool| {
+        let base_url = server.base_url();
+        format!(
+            "[[targets]]\nid = \"{id}\"\ntier = \"edge\"\nmodel = \"m\"\nfree = true\npermit = {permit}\nprobe_interval = \"0\"\n\
+             base_url = \"{base_url}\"\n"
+        )
+    };
+    let config =
+        [target("big", &used, true), target("other", &unused, true), target("no", &closed, false)].concat();
+    let all = format!("{config}[machine]\nkeep_warm = \"all\"\n");
+    let (home, served) = tokio::task::spawn_blocking(move || {
+        let home = Home::new();
+        home.config(&config);
+        let first = home.serve();
+        assert_eq!(asked(&home, "chat")["target"], "big");
+        home.run(["stop"]).good();
+        assert!(first.ended_well());
+        let second = home.serve();
+        (home, second)
+    })
+    .await
+    .unwrap();
+    used.http().wait(|stats| stats.accepted == 2).await;
+    assert_eq!((used.stats().requests, unused.stats().accepted), (1, 0));
+    let (home, served) = tokio::task::spawn_blocking(move || {
+        home.run(["stop"]).good();
+        assert!(served.ended_well());
+        home.config(&all);
+        let third = home.serve();
+        (home, third)
+    })
+    .await
+    .unwrap();
+    used.http().wait(|stats| stats.accepted == 3).await;
+    unused.http().wait(|stats| stats.accepted == 1).await;
+    assert_eq!((used.stats().requests, unused.stats().requests, closed.stats().accepted), (1, 0, 0));
+    tokio::task::spawn_blocking(move || {
+        home.run(["stop"]).good();
+        assert!(served.ended_well());
+    })
+    .await
+    .unwrap();
+}

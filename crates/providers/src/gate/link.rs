@@ -49,7 +49,6 @@ pub(crate) struct Link {
     /// Boxed, so that a link is cheap to move; `None` once it has ended.
     driver: Option<Pin<Box<Driver>>>,
     counters: Arc<Counters>,
-    used: bool,
 }
 
 impl Link {
@@ -59,16 +58,11 @@ impl Link {
         let mut builder = http1::Builder::new();
         builder.max_header_size(MAX_HEAD);
         let (sender, driver) = builder.handshake(io).await.map_err(|error| GateError::from_http(&error))?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), counters, used: false })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), counters })
     }
 
     pub(super) fn counters(&self) -> &Arc<Counters> {
         &self.counters
-    }
-
-    /// Whether no request has been sent on it.
-    pub(super) fn is_fresh(&self) -> bool {
-        !self.used
     }
 
     /// Moves bytes between the socket and the HTTP layer as far as it goes now.
@@ -101,7 +95,6 @@ impl Link {
         request: Request<Pieces>,
         first_byte: Duration,
     ) -> Result<Response<Incoming>, (GateError, Option<Request<Pieces>>)> {
-        self.used = true;
         let mut answer = pin!(self.sender.try_send_request(request));
         let driver = &mut self.driver;
         let exchange = poll_fn(|cx| {

@@ -42,6 +42,9 @@ const MAX_IDLE: usize = 64;
 /// How long an idle connection is kept. Most servers close after 60 s or more; one that closes sooner is noticed when
 /// the connection is taken, so this only bounds how long sockets lie about.
 const IDLE_KEPT: Duration = Duration::from_secs(90);
+/// A connection that has lain idle for this long does not count as ready: routers forget connections, and it would be closed
+/// before the next look.
+const READY_FOR: Duration = Duration::from_secs(60);
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +108,27 @@ impl Route {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_back().map(|(_, link)| link)
     }
 
+    /// Whether a connection lies idle that will do for the next call. Those found closed are gone afterwards.
+    async fn is_ready(&self) -> bool {
+        loop {
+            // Nothing is awaited while the lock is held, and a call that comes meanwhile finds the other connections.
+            let newest = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_back();
+            let Some((since, mut link)) = newest else { return false };
+            if link.is_alive().await {
+                self.put_back(since, link);
+                return since.elapsed() <= READY_FOR;
+            }
+        }
+    }
+
     pub(crate) fn give_back(&self, link: Link) {
+        self.put_back(Instant::now(), link);
+    }
+
+    fn put_back(&self, since: Instant, link: Link) {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push_back((now, link));
+        idle.push_back((since, link));
         while idle.len() > MAX_IDLE
             || idle.front().is_some_and(|(since, _)| now.duration_since(*since) > IDLE_KEPT)
         {
@@ -160,14 +180,16 @@ impl Gate {
         }
     }
 
-    /// Opens a connection ahead of the first call, so that this call need not wait for the handshakes.
-    pub async fn warm(&self, destination: &Destination, timeouts: &Timeouts) -> Result<(), GateError> {
+    /// Sees to it that a connection lies ready, so that the next call need not wait for the handshakes, and says whether one had to
+    /// be made.
+    pub async fn warm(&self, destination: &Destination, timeouts: &Timeouts) -> Result<bool, GateError> {
         let route = self.route(destination)?;
-        if route.idle.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            let link = connect::connect(self, &route.destination, timeouts.connect).await?;
-            route.give_back(link);
+        if route.is_ready().await {
+            return Ok(false);
         }
-        Ok(())
+        let link = connect::connect(self, &route.destination, timeouts.connect).await?;
+        route.give_back(link);
+        Ok(true)
     }
 
     /// Sends a request and waits for the head of the response. Redirects come back as they are.
@@ -209,14 +231,13 @@ impl Gate {
         };
         let mut meter = Meter::open(account.egress.clone(), record);
         loop {
-            let mut link = match route.take() {
-                Some(link) => link,
-                None => connect::connect(self, &route.destination, timeouts.connect).await?,
+            let (mut link, fresh) = match route.take() {
+                Some(link) => (link, false),
+                None => (connect::connect(self, &route.destination, timeouts.connect).await?, true),
             };
             if !link.is_alive().await {
                 continue;
             }
-            let fresh = link.is_fresh();
             meter.attach(&link);
             match link.send(request, timeouts.first_byte).await {
                 Ok(response) => {

@@ -17,3 +17,4 @@ mod openai;
 mod prober;
 mod responses;
 mod rig;
+mod warmer;

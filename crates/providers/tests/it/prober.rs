@@ -1,45 +1,15 @@
 //! Probes, and servers that send their work on.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use inshore_domain::{Clock, Sensitivity, TargetId, Tier, Timestamp};
+use inshore_domain::{Sensitivity, TargetId, Tier};
 use inshore_providers::{Gate, GateOptions, Prober, Provider, ProviderKind, Subject};
 use inshore_sim::{Reply, Turn, openai};
 
 use crate::rig::*;
 
 const INTERVAL: Duration = Duration::from_secs(60);
-
-/// Time that the test moves, and chance that it decides.
-#[derive(Debug)]
-struct Steered {
-    begun: Instant,
-    passed: Mutex<Duration>,
-    random: Mutex<u32>,
-}
-
-impl Steered {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), passed: Mutex::default(), random: Mutex::new(1 << 31) })
-    }
-
-    fn pass(&self, time: Duration) {
-        *self.passed.lock().unwrap() += time;
-    }
-}
-
-impl Clock for Steered {
-    fn now(&self) -> Timestamp {
-        Timestamp::default()
-    }
-    fn monotonic(&self) -> Instant {
-        self.begun + *self.passed.lock().unwrap()
-    }
-    fn random(&self) -> u128 {
-        u128::from(*self.random.lock().unwrap())
-    }
-}
 
 fn subject(clock: &Arc<Steered>, server: &openai::Server, permitted: bool) -> Subject {
     let mut target = target("sim-large", &[]);

@@ -1,6 +1,6 @@
 //! What every test needs: a backend wired to a scripted provider.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -54,6 +54,36 @@ pub(crate) fn target(model: &str, capabilities: &[Capability]) -> Target {
         permitted_up_to: None,
         region: None,
         quality: None,
+    }
+}
+
+/// Time that the test moves, and chance that it decides.
+#[derive(Debug)]
+pub(crate) struct Steered {
+    begun: Instant,
+    passed: Mutex<Duration>,
+    pub(crate) random: Mutex<u32>,
+}
+
+impl Steered {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { begun: Instant::now(), passed: Mutex::default(), random: Mutex::new(1 << 31) })
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        *self.passed.lock().unwrap() += time;
+    }
+}
+
+impl Clock for Steered {
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
+    }
+    fn monotonic(&self) -> Instant {
+        self.begun + *self.passed.lock().unwrap()
+    }
+    fn random(&self) -> u128 {
+        u128::from(*self.random.lock().unwrap())
     }
 }
 
