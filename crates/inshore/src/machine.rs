@@ -1,6 +1,7 @@
 //! The state of this machine, as far as the operating system tells: network, battery, heat, memory.
 //!
-//! Read from Linux's `/proc` and `/sys`; elsewhere nothing is known, which no policy takes for bad news.
+//! Read from Linux's `/proc` and `/sys`; elsewhere nothing is known, which no policy takes for bad news. Whether the network is
+//! metered is said by the config, or found by whoever asks for it (`crate::network`) and told to the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,11 +26,43 @@ pub(crate) struct Machine {
     /// `/`, or a folder that stands for it in tests.
     root: PathBuf,
     last: Mutex<Option<(Instant, DeviceState)>>,
+    metered: Mutex<Metered>,
+}
+
+/// Whether the network is paid by the byte.
+#[derive(Debug, Clone, Copy, Default)]
+struct Metered {
+    /// What the config says goes before what was found.
+    said: Option<bool>,
+    found: Option<bool>,
 }
 
 impl Machine {
     pub(crate) fn new(clock: Arc<dyn Clock>, root: impl Into<PathBuf>) -> Self {
-        Self { clock, root: root.into(), last: Mutex::new(None) }
+        Self { clock, root: root.into(), last: Mutex::default(), metered: Mutex::default() }
+    }
+
+    /// Whether the network is metered, as the config says; `None`: as it is found to be.
+    pub(crate) fn say_metered(&self, said: Option<bool>) {
+        self.metered.lock().unwrap_or_else(PoisonError::into_inner).said = said;
+    }
+
+    /// Whether the network was found to be metered.
+    pub(crate) fn found_metered(&self, found: Option<bool>) {
+        self.metered.lock().unwrap_or_else(PoisonError::into_inner).found = found;
+    }
+
+    fn last(&self) -> DeviceState {
+        let now = self.clock.monotonic();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
+            Some((at, state)) if now.saturating_duration_since(at) < FRESH => state,
+            _ => {
+                let state = self.read();
+                *last = Some((now, state));
+                state
+            }
+        }
     }
 
     fn read(&self) -> DeviceState {
@@ -48,16 +81,8 @@ impl Machine {
 
 impl Sensor for Machine {
     fn state(&self) -> DeviceState {
-        let now = self.clock.monotonic();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match *last {
-            Some((at, state)) if now.saturating_duration_since(at) < FRESH => state,
-            _ => {
-                let state = self.read();
-                *last = Some((now, state));
-                state
-            }
-        }
+        let Metered { said, found } = *self.metered.lock().unwrap_or_else(PoisonError::into_inner);
+        DeviceState { metered: said.or(found), ..self.last() }
     }
 }
 
@@ -171,6 +196,20 @@ mod tests {
         assert!(of("", REFUSING));
         assert!(!of("eth0\t0000000A\t00000000\t0001\n", ""));
         assert!(!of("", &REFUSING.replace("00200200", "00000001").replace("lo", "wlan0")));
+    }
+
+    #[test]
+    fn what_the_config_says_of_the_network_goes_before_what_was_found() {
+        let machine = Machine::new(Arc::new(SystemClock), "/nowhere/at-all");
+        let metered = |said, found| {
+            machine.say_metered(said);
+            machine.found_metered(found);
+            machine.state().metered
+        };
+        assert_eq!(metered(None, None), None);
+        assert_eq!(metered(None, Some(true)), Some(true));
+        assert_eq!(metered(Some(false), Some(true)), Some(false));
+        assert_eq!(metered(Some(true), None), Some(true));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! end. Only this crate reads the environment, the home folder, the wall clock, and writes to stdout.
 //!
 //! Layout: [`cli`] a file for each command; [`config`] layers and keys; [`catalogue`] models on disk; [`daemon`] wiring; [`client`]
-//! talks to the daemon; [`machine`] network, battery, heat; [`policies`] the rules; [`secrets`] the keyring; [`output`] everything that is printed.
+//! talks to the daemon; [`machine`] network, battery, heat, [`network`] whether it is metered; [`policies`] the rules; [`secrets`] the keyring; [`output`] everything that is printed.
 //!
 //! Invariants: no command but `model pull` makes a connection that leaves this machine; the daemon makes one only for a target
 //! that the configuration permits. Nothing is downloaded unless it was asked for by name.
@@ -20,6 +20,7 @@ mod daemon;
 mod environment;
 mod failure;
 mod machine;
+mod network;
 mod output;
 mod paths;
 mod policies;

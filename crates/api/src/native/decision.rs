@@ -27,6 +27,8 @@ struct WireFacts<'a> {
     latency_budget_ms: Option<u64>,
     quality_floor: Option<u8>,
     offline: bool,
+    /// `null`: not known.
+    metered: Option<bool>,
 }
 
 impl<'a> Wire<'a> {
@@ -43,6 +45,7 @@ impl<'a> Wire<'a> {
                 latency_budget_ms: facts.latency_budget.map(millis),
                 quality_floor: facts.quality_floor,
                 offline: facts.device.offline,
+                metered: facts.device.metered,
             },
             targets: decision.verdicts.iter().map(verdict).collect(),
         }

@@ -61,6 +61,7 @@ struct Facts {
     latency_budget_ms: Option<u64>,
     quality_floor: Option<u8>,
     offline: bool,
+    metered: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,8 +124,10 @@ fn show(context: &Context, decided: Value) -> Outcome {
     ));
     shown.extend(facts.latency_budget_ms.map(|millis| ("latency budget", format!("{millis} ms"))));
     shown.extend(facts.quality_floor.map(|floor| ("quality floor", floor.to_string())));
-    if facts.offline {
-        shown.push(("network", "offline".to_owned()));
+    match (facts.offline, facts.metered) {
+        (true, _) => shown.push(("network", "offline".to_owned())),
+        (false, Some(true)) => shown.push(("network", "metered".to_owned())),
+        _ => {}
     }
     context.output.facts(&shown)?;
     context.output.line("")?;

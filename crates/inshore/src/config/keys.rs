@@ -4,7 +4,7 @@
 //! `targets` belong to each entry of `[[targets]]`, likewise for `caps`.
 
 /// Plain keys, with their built-in values as TOML.
-pub(super) const PLAIN: [(&str, &str); 37] = [
+pub(super) const PLAIN: [(&str, &str); 38] = [
     ("server.listen", "\"127.0.0.1:7467\""),
     ("server.unix_socket", "\"auto\""),
     ("server.max_connections", "512"),
@@ -40,6 +40,7 @@ pub(super) const PLAIN: [(&str, &str); 37] = [
     ("cache.ttl", "\"1h\""),
     ("cache.max_sensitivity", "\"internal\""),
     ("cache.shared", "false"),
+    ("machine.metered", "\"auto\""),
     ("machine.keep_warm", "\"used\""),
     ("store.key", "\"auto\""),
     ("log.level", "\"info\""),

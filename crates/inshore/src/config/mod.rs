@@ -135,6 +135,8 @@ pub(crate) struct Money {
 /// `[machine]`
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Machine {
+    /// The network is paid by the byte, or is not; `None`: as the system says.
+    pub(crate) metered: Option<bool>,
     /// To which targets connections are kept ready.
     pub(crate) keep_warm: KeepWarm,
 }
@@ -249,6 +251,7 @@ fn config(reader: &mut Reader<'_>) -> Config {
         },
         groups: caps::groups(reader),
         machine: Machine {
+            metered: reader.auto("machine.metered", Reader::flag),
             keep_warm: reader.choice(
                 "machine.keep_warm",
                 &[("used", KeepWarm::Used), ("all", KeepWarm::All), ("off", KeepWarm::Off)],

@@ -268,6 +268,16 @@ fn certificates_come_in_pairs_and_only_with_tls() {
 }
 
 #[test]
+fn the_network_is_metered_as_the_config_says_or_the_system() {
+    let metered = |text: &str| check(text).unwrap().config.machine.metered;
+    assert_eq!(metered(""), None);
+    assert_eq!(metered("[machine]\nmetered = true\n"), Some(true));
+    assert_eq!(metered("[machine]\nmetered = false\n"), Some(false));
+    let wrong = problem("[machine]\nmetered = \"yes\"\n");
+    assert_eq!(wrong.trim(), "config.toml:2: `machine.metered` must be true or false, not `yes`");
+}
+
+#[test]
 fn prices_are_exact() {
     let config = check(&format!("{TARGET}price = {{ input = \"0.25\", output = \"2\" }}\n")).unwrap().config;
     let price = config.targets[0].price.unwrap();

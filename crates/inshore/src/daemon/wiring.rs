@@ -23,6 +23,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Loaded, Server, UnixSocket};
 use crate::environment::Environment;
 use crate::machine::Machine;
+use crate::network;
 use crate::paths::{Paths, private_folder};
 use crate::policies::{self, Stamp};
 
@@ -122,6 +123,7 @@ impl Daemon {
         self.runtime.set_spending(Spending { currency: config.money.currency, caps: config.caps.clone() });
         self.runtime.set_cache(config.cache.clone());
         self.runtime.set_retry(config.retry);
+        self.machine.say_metered(config.machine.metered);
         Ok(())
     }
 
@@ -166,10 +168,13 @@ impl Daemon {
         tokio::join!(targets::watch(&self.prober, &self.runtime, &self.remotes), self.keep_warm());
     }
 
-    /// Keeps connections ready to targets that are likely to be called, at once after the start too.
+    /// Looks whether the network is metered, and keeps connections ready to targets that are likely to be called, at once after the
+    /// start too.
     async fn keep_warm(&self) {
         self.recall_calls().await;
+        let mut network = network::Manager::default();
         loop {
+            self.machine.found_metered(network.metered().await);
             let keep = self.config.lock().unwrap_or_else(PoisonError::into_inner).machine.keep_warm;
             let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let providers: Vec<_> = remotes.into_iter().map(|remote| remote.provider).collect();

@@ -151,3 +151,33 @@ async fn a_policy_file_is_checked_tested_and_read_again_when_it_changes() {
     .unwrap();
     assert_eq!(server.stats().requests, 0);
 }
+
+#[test]
+fn a_policy_may_ask_whether_the_network_is_metered() {
+    let home = Home::new();
+    let policy = home.path().join("own.cedar");
+    std::fs::write(
+        &policy,
+        "@id(\"costs\") @reason(\"the network is paid by the byte\")\n\
+         forbid (principal, action, resource in Tier::\"edge\") when { context has metered && context.metered };\n",
+    )
+    .unwrap();
+    let config = |metered: &str| {
+        format!(
+            "[[targets]]\nid = \"studio\"\ntier = \"edge\"\nbase_url = \"http://127.0.0.1:9/v1\"\nmodel = \"m\"\nfree = true\n\
+             permit = true\n[policy]\nfile = \"{}\"\n[machine]\nkeep_warm = \"off\"\n{metered}",
+            policy.display()
+        )
+    };
+    for (metered, expected) in [("metered = true\n", "forbidden"), ("metered = false\n", "")] {
+        home.config(&config(metered));
+        let served = home.serve();
+        let decided = home.run(["decide", "--model", "studio", "--json", "Hello"]).good().json();
+        let found = decided["targets"].as_array().unwrap().iter().find(|target| target["target"] == "studio");
+        assert_eq!(found.unwrap()["excluded"].as_str().unwrap_or_default(), expected, "{decided}");
+        let shown = home.run(["decide", "Hello"]).good().out;
+        assert_eq!(shown.contains("metered"), metered.contains("true"), "{shown}");
+        home.run(["stop"]).good();
+        assert!(served.ended_well());
+    }
+}
