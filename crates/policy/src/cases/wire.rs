@@ -1,7 +1,7 @@
 //! Cases as they are written: TOML. Only this file knows the form.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use inshore_domain::{
@@ -10,6 +10,8 @@ use inshore_domain::{
 };
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::sensitivity::kinds;
 
 use super::{Case, Cases, CasesError, Expected, MAX_CASES, MAX_TEXT};
 
@@ -256,22 +258,9 @@ fn capabilities(words: &[String]) -> Result<Capabilities, String> {
     words.iter().map(one).collect()
 }
 
-/// Kinds are words of the program, so that findings cost nothing to pass on. Those that only a case names are kept for good, each once.
+/// A finding of that kind, which a detector may know or only this case.
 fn finding(kind: &str) -> Result<Finding, String> {
-    /// Most kinds kept: detectors know a few dozen.
-    const MAX_KINDS: usize = 256;
-    static KINDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut kinds = KINDS.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = match kinds.get(kind) {
-        Some(kept) => kept,
-        None if kinds.len() == MAX_KINDS => {
-            return Err(format!("there are more than {MAX_KINDS} kinds of findings"));
-        }
-        None => {
-            let kept: &'static str = kind.to_owned().leak();
-            kinds.insert(kept);
-            kept
-        }
-    };
+    let kept = kinds::kept(kind)
+        .ok_or_else(|| format!("there are more than {} kinds of findings", kinds::MAX_KINDS))?;
     Ok(Finding { kind: kept, span: 0..0, confidence: 100 })
 }

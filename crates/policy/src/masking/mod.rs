@@ -125,7 +125,7 @@ impl Mask {
         let normal = Normal::of(text);
         let mut spans = self.lookalikes(text);
         let escaped = spans.len();
-        for finding in detector.find_in(&normal) {
+        for finding in detector.find_in(&normal, detector.least()) {
             let Some(word) = placeholder_word(&finding) else { continue };
             let before = spans.get(..escaped).unwrap_or_default();
             let after = before.partition_point(|(span, _)| span.start < finding.span.end);

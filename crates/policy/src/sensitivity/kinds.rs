@@ -1,5 +1,8 @@
 //! What can be found, and how harmful each is.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use inshore_domain::Sensitivity;
 use inshore_domain::Sensitivity::{Confidential, Internal, Restricted};
 
@@ -54,4 +57,26 @@ kinds! {
 /// The kind of that name, if the detector itself knows it.
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// Most kinds kept beyond those of [`KINDS`]: an installation has a few dozen.
+pub const MAX_KINDS: usize = 256;
+
+/// The word as one of the program, so that findings cost nothing to pass on. What is only configured or only in a case is kept for good,
+/// each once; `None`: there are too many.
+pub(crate) fn kept(name: &str) -> Option<&'static str> {
+    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    if let Some(known) = kind(name) {
+        return Some(known.name);
+    }
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = kept.get(name) {
+        return Some(known);
+    }
+    if kept.len() == MAX_KINDS {
+        return None;
+    }
+    let new: &'static str = name.to_owned().leak();
+    kept.insert(new);
+    Some(new)
 }

@@ -11,6 +11,7 @@
 
 mod checks;
 mod codes;
+mod configured;
 mod contacts;
 mod dates;
 mod encoded;
@@ -29,6 +30,8 @@ mod vocabulary;
 
 use inshore_domain::{Finding, Sensitivity};
 
+use configured::Configured;
+pub use configured::{Check, DetectorError, Recogniser, Settings};
 pub use kinds::{KINDS, Kind, kind};
 use normal::Normal;
 use scan::{Scan, settle};
@@ -38,29 +41,52 @@ pub const LEAST_CONFIDENCE: u8 = 60;
 
 /// Finds sensitive things. Made once for an installation; looking changes nothing in it.
 #[derive(Debug, Clone, Default)]
-pub struct Detector {}
+pub struct Detector {
+    configured: Configured,
+}
 
 impl Detector {
+    /// With what an installation adds and changes.
+    pub fn new(settings: Settings) -> Result<Self, DetectorError> {
+        Ok(Self { configured: Configured::new(settings)? })
+    }
+
     /// What is sensitive in the text, in its order, without overlaps.
     pub fn find(&self, text: &str) -> Vec<Finding> {
-        self.find_in(&Normal::of(text))
+        self.find_in(&Normal::of(text), self.configured.least(None))
+    }
+
+    /// The same, as sure as this feature asks for.
+    pub fn find_for(&self, feature: Option<&str>, text: &str) -> Vec<Finding> {
+        self.find_in(&Normal::of(text), self.configured.least(feature))
     }
 
     /// The same for a text whose disguises are off; spans are those of the original.
-    pub(crate) fn find_in(&self, normal: &Normal<'_>) -> Vec<Finding> {
-        let found = Scan::new(&normal.text, 0).run();
-        let sure = found.into_iter().filter(|one| one.confidence >= LEAST_CONFIDENCE).collect();
+    pub(crate) fn find_in(&self, normal: &Normal<'_>, least: u8) -> Vec<Finding> {
+        let mut found = Scan::new(&normal.text, 0).run();
+        self.configured.find(&normal.text, &mut found);
+        found.retain(|one| {
+            one.confidence >= least && !self.configured.allows(normal.text.get(one.span.clone()))
+        });
         let finding = |one: scan::Found| Finding {
             kind: one.kind,
             span: normal.span(one.span.start, one.span.end),
             confidence: one.confidence,
         };
-        settle(sure).into_iter().map(finding).collect()
+        settle(found).into_iter().map(finding).collect()
+    }
+
+    /// The confidence that findings need where no feature is named.
+    pub(crate) fn least(&self) -> u8 {
+        self.configured.least(None)
     }
 
     /// How sensitive a text with these findings is.
     pub fn label(&self, findings: &[Finding]) -> Sensitivity {
-        let label = |finding: &Finding| kind(finding.kind).map_or(Sensitivity::Internal, |kind| kind.label);
+        let label = |finding: &Finding| {
+            let own = self.configured.label(finding.kind);
+            own.or_else(|| kind(finding.kind).map(|kind| kind.label)).unwrap_or_default()
+        };
         findings.iter().map(label).max().unwrap_or(Sensitivity::Public)
     }
 }

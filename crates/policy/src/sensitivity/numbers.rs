@@ -229,7 +229,8 @@ fn card(scan: &Scan<'_>, number: &Number) -> Option<(&'static str, u8)> {
 
 /// An account's number, where a word says that it is one.
 fn account(scan: &Scan<'_>, number: &Number) -> Option<(&'static str, u8)> {
-    let plain = number.parts == 1 || matches!(number.separator, b'-' | b' ');
+    // Two years with a hyphen are no account.
+    let plain = number.parts == 1 || (matches!(number.separator, b'-' | b' ') && number.count > 9);
     let announced = scan.near(Context::Account, number.start(), 16);
     (announced && plain && (8..=17).contains(&number.count)).then_some((kinds::ACCOUNT, 75))
 }

@@ -80,6 +80,7 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+#[inline]
 fn class(byte: u8) -> Class {
     CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other)
 }
@@ -113,6 +114,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The byte at a position; 0 outside.
+    #[inline]
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.bytes.get(at).copied().unwrap_or(0)
     }
@@ -229,7 +231,7 @@ impl<'a> Scan<'a> {
             }
         } else {
             let pair = self.before.map_or(Meaning::NONE, |before| {
-                let joined = word.start - before.end <= 1;
+                let joined = word.meaning.has(Meaning::SECOND) && word.start - before.end <= 1;
                 if joined {
                     vocabulary::pair(self.slice(before.start..before.end), self.slice(word.start..word.end))
                 } else {

@@ -75,6 +75,10 @@ impl Meaning {
     /// `Apt`, `Suite`, `Floor`.
     pub(super) const UNIT: Self = Self(1 << 44);
 
+    /// May be the second word of a pair.
+    pub(super) const SECOND: Self = Self(1 << 45);
+
+    #[inline]
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
@@ -98,6 +102,7 @@ impl Meaning {
 }
 
 const WORDS: &[(Meaning, &str)] = &[
+    (Meaning::SECOND, "security insurance id card number fiscale identification code account"),
     (
         Meaning::context(Context::Phone),
         "phone phones telephone tel mobile cell cellphone fax call calls called ring dial desk office whatsapp sms text texts reach hotline \
@@ -244,6 +249,7 @@ const NAMES: &str = include_str!("../../data/names.txt");
 pub(super) const SEED: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// One more byte of the folded word (FNV-1a, 64 bits).
+#[inline]
 pub(super) fn step(hash: u64, byte: u8) -> u64 {
     (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
 }
@@ -336,6 +342,7 @@ fn hash(word: &[u8]) -> u64 {
 }
 
 /// The meaning of the word with this hash.
+#[inline]
 pub(super) fn by_hash(hash: u64) -> Meaning {
     TABLE.get(hash)
 }
@@ -367,6 +374,11 @@ mod tests {
         assert!(meaning(b"Mark").has(Meaning::ORDINARY));
         assert!(meaning(b"xylophone") == Meaning::NONE);
         assert!(pair(b"Social", b"Security").announces(Context::NationalId));
+    }
+
+    #[test]
+    fn second_words_of_pairs_are_known_as_such() {
+        assert!(PAIRS.iter().all(|(_, second, _)| meaning(second.as_bytes()).has(Meaning::SECOND)));
     }
 
     #[test]
