@@ -25,7 +25,14 @@ impl<'a> Normal<'a> {
             Writer { text: String::with_capacity(original.len()), steps: Vec::new(), delta: 0, latin: false };
         let mut at = 0;
         while let Some(rest) = original.get(at..).filter(|rest| !rest.is_empty()) {
-            at += writer.one(rest, at);
+            let plain = rest.bytes().position(is_special).unwrap_or(rest.len());
+            match rest.get(..plain).filter(|run| !run.is_empty()) {
+                Some(run) => {
+                    writer.run(run, at);
+                    at += plain;
+                }
+                None => at += writer.one(rest, at),
+            }
         }
         writer.steps.push((writer.text.len(), original.len()));
         Self { text: Cow::Owned(writer.text), steps: writer.steps }
@@ -68,6 +75,11 @@ impl<'a> Normal<'a> {
     }
 }
 
+/// Whether a byte may be a disguise or part of one.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&' | b'=' | 0x7f..)
+}
+
 /// Whether nothing in it can be a disguise.
 fn is_plain(text: &str) -> bool {
     text.is_ascii()
@@ -90,6 +102,15 @@ struct Writer {
 }
 
 impl Writer {
+    /// Takes a run that stands for itself.
+    fn run(&mut self, run: &str, at: usize) {
+        self.step(at);
+        self.text.push_str(run);
+        let space = run.bytes().rposition(|byte| byte.is_ascii_whitespace());
+        let last = space.map_or(run, |space| run.get(space + 1..).unwrap_or_default());
+        self.latin = (self.latin && space.is_none()) || last.bytes().any(|byte| byte.is_ascii_alphabetic());
+    }
+
     /// Takes one character or escape of the original, at `at`; how long it was.
     fn one(&mut self, rest: &str, at: usize) -> usize {
         let Some(first) = rest.chars().next() else { return 0 };
@@ -132,6 +153,12 @@ impl Writer {
             self.put(twin, at);
             return;
         }
+        // Most letters in use stand for themselves: accented Latin, Cyrillic, Chinese, Japanese, Korean.
+        if matches!(character, '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{131}' | '\u{400}'..='\u{481}' | '\u{3041}'..='\u{3096}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
+        {
+            self.put(character, at);
+            return;
+        }
         for part in std::iter::once(character).nfkc() {
             // What is no letter, mark or digit parts words, whatever it is.
             let part = if part.is_ascii() || part.is_alphanumeric() || is_combining_mark(part) {
@@ -147,13 +174,18 @@ impl Writer {
     }
 
     fn put(&mut self, character: char, at: usize) {
+        self.step(at);
+        self.text.push(character);
+    }
+
+    /// What comes next in the text is at this place of the original.
+    fn step(&mut self, at: usize) {
         let here = self.text.len();
         let delta = isize::try_from(at).unwrap_or(isize::MAX) - isize::try_from(here).unwrap_or(isize::MAX);
         if delta != self.delta {
             self.delta = delta;
             self.steps.push((here, at));
         }
-        self.text.push(character);
     }
 }
 
@@ -271,6 +303,9 @@ fn latin_twin(character: char) -> Option<char> {
         ("АВСЕНІЈКМОРЅТХУԚԜҮаеорсухіјѕһԛԝкмт", "ABCEHIJKMOPSTXYQWYaeopcyxijshqwkmt"),
         ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧοανιυρϲχ", "ABEZHIKMNOPTYXoaviupcx"),
     ];
+    if !matches!(character, '\u{370}'..='\u{58f}') {
+        return None;
+    }
     TWINS.iter().find_map(|(foreign, latin)| {
         let place = foreign.chars().position(|twin| twin == character)?;
         latin.chars().nth(place)
@@ -288,6 +323,7 @@ fn latin_follows(rest: &str) -> bool {
 /// A letter without what hangs on it: `É` is `E`.
 pub(super) fn without_marks(character: char) -> char {
     match character {
+        _ if character.is_ascii() => character,
         'ł' => 'l',
         'Ł' => 'L',
         'ø' => 'o',
