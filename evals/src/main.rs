@@ -33,7 +33,10 @@ const USAGE: &str = "usage: cargo xtask eval routing [--data DIR] [--draws N] [-
 #[expect(clippy::print_stderr, reason = "a program for the terminal")]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    #[expect(clippy::disallowed_methods, reason = "this is a binary, and the one place that reads the variable")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is a binary, and the one place that reads the variable"
+    )]
     let data = std::env::var_os("INSHORE_EVAL_DATA").map(PathBuf::from);
     match Options::read(&arguments, data).and_then(|options| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,

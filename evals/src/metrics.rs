@@ -104,7 +104,9 @@ mod tests {
     use super::*;
 
     fn points(rows: &[(f64, bool, bool)]) -> Vec<Point> {
-        rows.iter().map(|&(score, device_right, cloud_right)| Point { score, device_right, cloud_right }).collect()
+        rows.iter()
+            .map(|&(score, device_right, cloud_right)| Point { score, device_right, cloud_right })
+            .collect()
     }
 
     #[track_caller]
@@ -114,7 +116,12 @@ mod tests {
 
     #[test]
     fn scores_that_are_all_the_same_are_chance() {
-        let curve = Curve::of(&points(&[(1.0, false, true), (1.0, true, true), (1.0, false, false), (1.0, true, true)]));
+        let curve = Curve::of(&points(&[
+            (1.0, false, true),
+            (1.0, true, true),
+            (1.0, false, false),
+            (1.0, true, true),
+        ]));
         near(curve.apgr(), 0.5);
         near(curve.cpt(0.5), 0.5);
         near(curve.cpt(0.8), 0.8);

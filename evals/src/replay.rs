@@ -130,7 +130,8 @@ pub(crate) fn chance_and_oracle(set: &Set) -> (Curve, Curve) {
         f64::from(u8::from(cloud)) - f64::from(u8::from(device))
     };
     // A thousand copies in one random order are as good as the mean of a thousand orders.
-    let chance: Vec<Point> = (0..COPIES).flat_map(|_| &labels).map(|label| point(seeded.share(), label)).collect();
+    let chance: Vec<Point> =
+        (0..COPIES).flat_map(|_| &labels).map(|label| point(seeded.share(), label)).collect();
     let oracle: Vec<Point> = labels.iter().map(|label| point(gain(label), label)).collect();
     (Curve::of(&chance), Curve::of(&oracle))
 }

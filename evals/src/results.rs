@@ -124,16 +124,20 @@ pub(crate) fn of_benchmarks(routellm: &RouteLlm, zeroeval: &ZeroEval, count: u32
 pub(crate) fn of_table(table: &Set, risk: Option<f64>) -> Result<Results> {
     let risk = match risk {
         None => Risk::USUAL,
-        Some(share) => Risk::new(share, 0.95).with_context(|| format!("`{share}` is no risk between 0 and 1"))?,
+        Some(share) => {
+            Risk::new(share, 0.95).with_context(|| format!("`{share}` is no risk between 0 and 1"))?
+        }
     };
     Ok(Results { sets: vec![set(table, risk, &[])], draws: Vec::new(), goals: Vec::new() })
 }
 
 fn set(table: &Set, risk: Risk, references: &[goals::Reference]) -> SetResult {
     let (chance, oracle) = replay::chance_and_oracle(table);
-    let mut lines = vec![LineResult::of_curve("chance", &chance, risk), LineResult::of_curve("oracle", &oracle, risk)];
+    let mut lines =
+        vec![LineResult::of_curve("chance", &chance, risk), LineResult::of_curve("oracle", &oracle, risk)];
     lines.extend(references.iter().map(LineResult::of_reference));
-    lines.extend(table.views().into_iter().map(|view| LineResult::of(&replay::line(table, view, risk), risk)));
+    lines
+        .extend(table.views().into_iter().map(|view| LineResult::of(&replay::line(table, view, risk), risk)));
     let others = table.rows.iter().map(|row| row.others.len()).max().unwrap_or(0);
     let rules = (1..=others.min(3) as u32).filter_map(|at_least| {
         let kept = replay::confirmed(table, at_least)?;
@@ -193,7 +197,12 @@ impl LineResult {
 
 impl RuleResult {
     fn of(name: &str, kept: &Kept) -> Self {
-        Self { name: name.into(), kept: kept.share.into(), errors: kept.errors.into(), right: kept.right.into() }
+        Self {
+            name: name.into(),
+            kept: kept.share.into(),
+            errors: kept.errors.into(),
+            right: kept.right.into(),
+        }
     }
 }
 

@@ -64,7 +64,8 @@ struct Contaminated {
 
 fn gsm8k(folder: &Path) -> Result<Set> {
     let list = folder.join("gsm8k_contaminated_prompts.jsonl");
-    let text = std::fs::read_to_string(&list).with_context(|| format!("`{}` cannot be read", list.display()))?;
+    let text =
+        std::fs::read_to_string(&list).with_context(|| format!("`{}` cannot be read", list.display()))?;
     let contaminated: BTreeSet<String> = text
         .lines()
         .map(|line| serde_json::from_str::<Contaminated>(line).map(|row| row.eval_prompt))

@@ -36,7 +36,11 @@ const FEWEST_ROWS: usize = 20;
 pub(crate) fn open(file: &Path) -> Result<Box<dyn Read>> {
     let opened = File::open(file).with_context(|| format!("`{}` cannot be opened", file.display()))?;
     let packed = file.extension().is_some_and(|extension| extension == "gz");
-    Ok(if packed { Box::new(MultiGzDecoder::new(opened).take(MOST_BYTES)) } else { Box::new(opened.take(MOST_BYTES)) })
+    Ok(if packed {
+        Box::new(MultiGzDecoder::new(opened).take(MOST_BYTES))
+    } else {
+        Box::new(opened.take(MOST_BYTES))
+    })
 }
 
 /// Whether a field says yes or no.
@@ -52,7 +56,8 @@ pub(crate) fn read(file: &Path, columns: &Columns) -> Result<Set> {
     let name = file.display();
     let mut reader = csv::Reader::from_reader(open(file)?);
     let header = reader.headers().with_context(|| format!("`{name}` has no header"))?.clone();
-    let layout = Layout::find(&header, columns).with_context(|| format!("`{name}` is not a table of outcomes"))?;
+    let layout =
+        Layout::find(&header, columns).with_context(|| format!("`{name}` is not a table of outcomes"))?;
     let mut rows = Vec::new();
     for record in reader.records() {
         // The error of the reader says the line.
@@ -64,7 +69,12 @@ pub(crate) fn read(file: &Path, columns: &Columns) -> Result<Set> {
     ensure!(rows.len() >= FEWEST_ROWS, "`{name}` has {} rows, and five folds need {FEWEST_ROWS}", rows.len());
     let named = |model: &Option<String>, usual: &str| model.clone().unwrap_or_else(|| usual.to_owned());
     let stem = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    Ok(Set { name: stem, device: named(&columns.device, "device"), cloud: named(&columns.cloud, "cloud"), rows })
+    Ok(Set {
+        name: stem,
+        device: named(&columns.device, "device"),
+        cloud: named(&columns.cloud, "cloud"),
+        rows,
+    })
 }
 
 /// Where the columns are.
@@ -92,14 +102,19 @@ impl Layout {
         let any = |names: &[String]| names.iter().find_map(|name| at(name));
         let listed = || header.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ");
         let needed = |names: Vec<String>| {
-            any(&names).with_context(|| format!("it has no column `{}`; there are {}", names.join("` or `"), listed()))
+            any(&names).with_context(|| {
+                format!("it has no column `{}`; there are {}", names.join("` or `"), listed())
+            })
         };
         let outcomes = |model: &Option<String>, usual: [&str; 4]| match model {
-            Some(model) => vec![format!("ok:{model}"), format!("{model}_ok"), format!("{model}_correct"), model.clone()],
+            Some(model) => {
+                vec![format!("ok:{model}"), format!("{model}_ok"), format!("{model}_correct"), model.clone()]
+            }
             None => usual.map(str::to_owned).to_vec(),
         };
-        let answers =
-            |model: &str| [format!("ans:{model}"), format!("{model}_response"), format!("{model}_answer")].to_vec();
+        let answers = |model: &str| {
+            [format!("ans:{model}"), format!("{model}_response"), format!("{model}_answer")].to_vec()
+        };
         let device_answers = columns.device.as_deref().map(answers).unwrap_or_default();
         let usual = ["device_answer", "device_response", "weak_answer", "weak_response"].map(str::to_owned);
         let mut others: Vec<usize> = Vec::new();
@@ -112,8 +127,14 @@ impl Layout {
         }
         Ok(Self {
             prompt: needed(["prompt", "question", "request", "input", "query"].map(str::to_owned).to_vec())?,
-            device_right: needed(outcomes(&columns.device, ["device_ok", "device_correct", "weak_ok", "weak_correct"]))?,
-            cloud_right: needed(outcomes(&columns.cloud, ["cloud_ok", "cloud_correct", "strong_ok", "strong_correct"]))?,
+            device_right: needed(outcomes(
+                &columns.device,
+                ["device_ok", "device_correct", "weak_ok", "weak_correct"],
+            ))?,
+            cloud_right: needed(outcomes(
+                &columns.cloud,
+                ["cloud_ok", "cloud_correct", "strong_ok", "strong_correct"],
+            ))?,
             answer: any(&device_answers).or_else(|| any(&usual)),
             others,
             family: at("family"),
@@ -136,7 +157,10 @@ impl Layout {
         let family = match (self.all, filled(self.family)) {
             (Some(family), _) => family,
             (None, Some(name)) => name.parse().ok().with_context(|| {
-                format!("`{name}` is no task family; these are: {}", Family::ALL.map(Family::as_str).join(", "))
+                format!(
+                    "`{name}` is no task family; these are: {}",
+                    Family::ALL.map(Family::as_str).join(", ")
+                )
             })?,
             (None, None) => Family::of(Prompt { text: &prompt, tools, json: false }),
         };
@@ -156,7 +180,12 @@ impl Layout {
     }
 
     /// What the cloud's answer costs more; nothing is known without its cost, and the device costs nothing unless it says so.
-    fn spared(&self, device: Option<&str>, cloud: Option<&str>, currency: Option<&str>) -> Result<Option<Money>> {
+    fn spared(
+        &self,
+        device: Option<&str>,
+        cloud: Option<&str>,
+        currency: Option<&str>,
+    ) -> Result<Option<Money>> {
         let Some(cloud) = cloud else { return Ok(None) };
         let currency = match currency {
             None => Currency::USD,
@@ -180,8 +209,11 @@ fn finish(field: &str) -> Result<FinishReason> {
 
 /// Numbers between spaces, commas or the brackets of JSON.
 fn logprobs(field: &str) -> Result<Vec<f32>> {
-    let numbers = field.split(|c: char| c.is_whitespace() || "[],;".contains(c)).filter(|number| !number.is_empty());
-    numbers.map(|number| number.parse().with_context(|| format!("`{number}` is no log-probability"))).collect()
+    let numbers =
+        field.split(|c: char| c.is_whitespace() || "[],;".contains(c)).filter(|number| !number.is_empty());
+    numbers
+        .map(|number| number.parse().with_context(|| format!("`{number}` is no log-probability")))
+        .collect()
 }
 
 /// An amount in units of its currency, in millionths.

@@ -33,7 +33,10 @@ pub(crate) struct ZeroEval {
 
 pub(crate) fn read(data: &Path) -> Result<ZeroEval> {
     let folder = data.join("zeroeval");
-    Ok(ZeroEval { gsm8k: sets(&folder, "gsm", "GSM8K", &GSM8K)?, math: sets(&folder, "math-l5", "MATH level 5", &MATH)? })
+    Ok(ZeroEval {
+        gsm8k: sets(&folder, "gsm", "GSM8K", &GSM8K)?,
+        math: sets(&folder, "math-l5", "MATH level 5", &MATH)?,
+    })
 }
 
 fn sets(folder: &Path, file: &str, name: &str, pairs: &[(&str, [&str; 3])]) -> Result<Vec<Set>> {
@@ -47,7 +50,8 @@ fn sets(folder: &Path, file: &str, name: &str, pairs: &[(&str, [&str; 3])]) -> R
             };
             let right = |model: &str| truth(&of(row, format!("ok:{model}"))?);
             let short = answers.get(id).with_context(|| format!("no answers to `{id}`"))?;
-            let others = others.iter().map(|other| of(short, format!("ans:{other}"))).collect::<Result<_>>()?;
+            let others =
+                others.iter().map(|other| of(short, format!("ans:{other}"))).collect::<Result<_>>()?;
             let answer = whole.get(id).with_context(|| format!("no answer of `{device}` to `{id}`"))?;
             let outcome = Row::new(of(row, "prompt".into())?, Family::Math, right(device)?, right(CLOUD)?);
             Ok(Row { answer: Some(answer.clone()), others, ..outcome })
@@ -67,7 +71,8 @@ fn wide(file: &Path) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut rows = BTreeMap::new();
     for row in csv::Reader::from_reader(open(file)?).deserialize() {
         let row: BTreeMap<String, String> = row.with_context(|| format!("`{}`", file.display()))?;
-        let id = row.get("id").cloned().with_context(|| format!("`{}` has no column `id`", file.display()))?;
+        let id =
+            row.get("id").cloned().with_context(|| format!("`{}` has no column `id`", file.display()))?;
         rows.insert(id, row);
     }
     ensure!(!rows.is_empty(), "`{}` has no rows", file.display());

@@ -1,11 +1,16 @@
 //! What can be found out about a request by looking at it.
 
 mod outbound;
+mod texts;
 
 use inshore_domain::request::{
     Chat, Completion, Embedding, OutputFormat, Part, PromptText, Sampling, ToolChoice,
 };
-use inshore_domain::{Capabilities, Capability, DeviceState, Facts, Hybrid, Request, Sensitivity, Task};
+use inshore_domain::{
+    Capabilities, Capability, DeviceState, Facts, Finding, Hybrid, Request, Sensitivity, Task,
+};
+
+use crate::sensitivity::Detector;
 
 /// Bytes of prompt for one token. English averages about 4 and other scripts 2 to 3; this estimate is only used to leave
 /// out targets that are clearly too small, the target itself counts exactly. So it errs towards few tokens.
@@ -13,8 +18,12 @@ pub(crate) const BYTES_PER_TOKEN: usize = 5;
 /// Tokens that a chat template adds to each message.
 const TOKENS_PER_MESSAGE: usize = 4;
 
+/// Findings that are passed on. Policies ask for kinds, of which there are a few dozen; all findings count for the level.
+const MAX_FINDINGS: usize = 64;
+
 /// Everything that the request itself tells. The caller adds what only it knows: health and measured latencies.
 pub fn inspect(request: &Request) -> Facts {
+    let (found, findings) = sensitive(&request.task);
     Facts {
         model: request.model.clone(),
         feature: request.hints.feature.clone(),
@@ -22,9 +31,9 @@ pub fn inspect(request: &Request) -> Facts {
         groups: Vec::new(),
         profile: request.hints.profile,
         // A hint can raise what inspection found, never lower it; text that nobody has judged counts as internal.
-        sensitivity: request.hints.sensitivity.unwrap_or_default().max(Sensitivity::default()),
+        sensitivity: request.hints.sensitivity.unwrap_or_default().max(found),
         leaving: None,
-        findings: Vec::new(),
+        findings,
         prompt_tokens: estimate_prompt_tokens(&request.task),
         prompt_tokens_at_most: prompt_tokens_at_most(&request.task),
         max_output_tokens: request.task.sampling().and_then(|sampling| sampling.max_tokens),
@@ -47,6 +56,27 @@ pub fn inspect(request: &Request) -> Facts {
 }
 
 pub use outbound::bytes_at_most;
+
+/// How sensitive the texts of a task are, internal at least, and the first of what makes them so. The span of a finding is one in its
+/// own text, whichever of the task's that is.
+fn sensitive(task: &Task) -> (Sensitivity, Vec<Finding>) {
+    let detector = Detector::default();
+    let mut level = Sensitivity::default();
+    let mut findings = Vec::new();
+    texts::each(task, |text| {
+        let found = detector.find(text);
+        level = level.max(detector.label(&found));
+        // One of each kind says as much as all to a policy; further ones are kept while there is room.
+        for finding in found {
+            if findings.len() < MAX_FINDINGS
+                || findings.iter().all(|other: &Finding| other.kind != finding.kind)
+            {
+                findings.push(finding);
+            }
+        }
+    });
+    (level, findings)
+}
 
 /// What a target must be able to do to take this task.
 pub fn needs(task: &Task) -> Capabilities {
@@ -239,6 +269,56 @@ mod tests {
 
     fn words(capabilities: Capabilities) -> Vec<&'static str> {
         capabilities.iter().map(Capability::as_str).collect()
+    }
+
+    fn found(text: &str) -> (Sensitivity, Vec<&'static str>) {
+        let chat = Chat { messages: vec![Message::text(Role::User, text)], ..Chat::default() };
+        let (level, findings) = sensitive(&Task::Chat(chat));
+        (level, findings.into_iter().map(|finding| finding.kind).collect())
+    }
+
+    #[test]
+    fn what_is_found_raises_the_level() {
+        assert_eq!(found("Pay DE89 3704 0044 0532 0130 00."), (Sensitivity::Confidential, vec!["iban"]));
+        let key = format!("use {}{}", "ghp_", "a8Kd03LmQz91XvBn27RtYpWc64HsJf5EgUo0");
+        assert_eq!(found(&key), (Sensitivity::Confidential, vec!["api-key"]));
+        assert_eq!(found("TLP:RED"), (Sensitivity::Restricted, vec!["marked-restricted"]));
+        assert_eq!(found("Write to anna@example.org"), (Sensitivity::Internal, vec!["email"]));
+        assert_eq!(found("Nothing of the kind."), (Sensitivity::Internal, vec![]));
+    }
+
+    #[test]
+    fn every_text_of_a_task_is_looked_at() {
+        let iban = "DE89 3704 0044 0532 0130 00";
+        let mut message = Message::text(Role::Assistant, "");
+        message.tool_calls.push(inshore_domain::request::ToolCall {
+            id: "1".into(),
+            name: "f".into(),
+            arguments: format!("{{\"to\":\"{iban}\"}}"),
+        });
+        let in_arguments = Task::Chat(Chat { messages: vec![message], ..Chat::default() });
+        let description = Some(iban.into());
+        let tool = Tool { name: "f".into(), description, parameters: None, strict: false };
+        let in_a_tool = Task::Chat(Chat { tools: vec![tool], ..Chat::default() });
+        let prompts = vec![PromptText::Text(iban.into())];
+        let in_a_prompt = Task::Completion(Completion { prompts, ..Completion::default() });
+        let in_a_suffix = Task::Completion(Completion { suffix: Some(iban.into()), ..Completion::default() });
+        let inputs = vec![PromptText::Text(iban.into())];
+        let in_an_input = Task::Embedding(Embedding { inputs, ..Embedding::default() });
+        for task in [in_arguments, in_a_tool, in_a_prompt, in_a_suffix, in_an_input] {
+            assert_eq!(sensitive(&task).0, Sensitivity::Confidential, "{task:?}");
+        }
+    }
+
+    #[test]
+    fn many_findings_are_counted_and_not_kept() {
+        let text = (0..500).map(|n| format!("u{n}@example.org ")).collect::<String>()
+            + "DE89 3704 0044 0532 0130 00";
+        let (level, kinds) = found(&text);
+        assert_eq!(
+            (level, kinds.len(), kinds.last()),
+            (Sensitivity::Confidential, MAX_FINDINGS + 1, Some(&"iban"))
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Pure decisions: which targets a request may use, and which of these is preferred.
 //!
-//! Layout: [`inspect`] turns a request into facts without a network; [`rules`] are the policies and settings of an installation, and
+//! Layout: [`inspect`] turns a request into facts without a network, for which [`sensitivity`] finds what is sensitive in its texts;
+//! [`masking`] replaces that before a call and puts it back into the answer; [`rules`] are the policies and settings of an installation, and
 //! complete the facts with what a [`feature`] needs; [`decide()`] turns facts, rules and targets into a
 //! [`inshore_domain::Decision`], which [`explain()`] tells; [`cost`] is what a call can take and took, [`caps`] which counters it
 //! claims from; [`verify`] whether an answer stands up to checks, [`router`] judges answers of the device by what was measured;

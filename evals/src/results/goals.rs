@@ -77,7 +77,12 @@ pub(super) fn of(sets: &[SetResult], draws: &[DrawResult]) -> Vec<Goal> {
     };
     let apgr = |set: &str, name: &str| line(set, name).and_then(|line| line.apgr);
     let mut goals = vec![
-        Goal::new("RouteLLM GSM8K, answer statistics: APGR", 0.75, false, apgr("RouteLLM GSM8K", "answer statistics")),
+        Goal::new(
+            "RouteLLM GSM8K, answer statistics: APGR",
+            0.75,
+            false,
+            apgr("RouteLLM GSM8K", "answer statistics"),
+        ),
         Goal::new("RouteLLM MMLU, prompt alone: APGR", 0.66, false, apgr("RouteLLM MMLU", "prompt alone")),
     ];
     for set in [PHI_SET, LLAMA_SET] {

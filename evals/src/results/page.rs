@@ -30,7 +30,13 @@ impl Results {
         for goal in &self.goals {
             let sign = if goal.at_most { "≤" } else { "≥" };
             let met = if goal.met { "met" } else { "**missed**" };
-            let _ = writeln!(page, "| {} | {sign} {} | {} | {met} |", goal.what, goal.wanted, number(goal.reached));
+            let _ = writeln!(
+                page,
+                "| {} | {sign} {} | {} | {met} |",
+                goal.what,
+                goal.wanted,
+                number(goal.reached)
+            );
         }
     }
 

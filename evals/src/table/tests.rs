@@ -29,7 +29,10 @@ fn the_table_of_this_repository_is_read() {
     let set = read(&file, &Columns::default()).unwrap();
     assert_eq!((set.name.as_str(), set.rows.len()), ("errands", 40));
     let call = set.rows.iter().find(|row| row.tools).unwrap();
-    assert_eq!((call.family, call.finish, call.check), (Family::ToolCall, Some(FinishReason::ToolCalls), Some(true)));
+    assert_eq!(
+        (call.family, call.finish, call.check),
+        (Family::ToolCall, Some(FinishReason::ToolCalls), Some(true))
+    );
     assert_eq!(call.others.len(), 2);
     assert_eq!(call.logprobs.len(), 3);
     assert_eq!(call.spared, Some(Money { micros: 1_200, currency: Currency::USD }));
@@ -45,7 +48,9 @@ fn what_is_wrong_is_told_with_its_line() {
     check(&format!("{good}a,maybe,1\n"), "line 22 of");
     check(&format!("{good}a,maybe,1\n"), "the outcome of the device: `maybe` is neither 1 nor 0");
     check(&format!("{good}a,1\n"), "is not CSV");
-    let with = |column: &str, field: &str| table(&format!("prompt,device_ok,cloud_ok,{column}"), &format!("a,1,0,{field}"));
+    let with = |column: &str, field: &str| {
+        table(&format!("prompt,device_ok,cloud_ok,{column}"), &format!("a,1,0,{field}"))
+    };
     check(&with("family", "poetry"), "line 2 of");
     check(&with("family", "poetry"), "`poetry` is no task family");
     check(&with("finish", "bored"), "`bored` is no finish reason");

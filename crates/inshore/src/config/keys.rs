@@ -4,7 +4,7 @@
 //! `targets` belong to each entry of `[[targets]]`, likewise for `caps`.
 
 /// Plain keys, with their built-in values as TOML.
-pub(super) const PLAIN: [(&str, &str); 38] = [
+pub(super) const PLAIN: [(&str, &str); 39] = [
     ("server.listen", "\"127.0.0.1:7467\""),
     ("server.unix_socket", "\"auto\""),
     ("server.max_connections", "512"),

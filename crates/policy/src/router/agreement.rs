@@ -79,7 +79,9 @@ fn in_json(answer: &str) -> Option<Final> {
             Value::Number(number) => return number.as_f64().map(number_of),
             other => return Some(Final::Json(other.clone())),
         },
-        Some(json) if serde_json::from_str::<Value>(whole).is_ok_and(|whole| whole == json) && !json.is_number() => {
+        Some(json)
+            if serde_json::from_str::<Value>(whole).is_ok_and(|whole| whole == json) && !json.is_number() =>
+        {
             return Some(Final::Json(json));
         }
         _ => {}
@@ -114,12 +116,19 @@ pub(super) fn as_json(answer: &str) -> (bool, bool) {
 pub(super) fn marks(answer: &str) -> usize {
     let lower = answer.to_ascii_lowercase();
     let words = ["final answer", "answer is", "answer:"].iter().map(|mark| lower.matches(mark).count()).max();
-    [FIELD, "####", "\\boxed{"].iter().map(|mark| answer.matches(mark).count()).sum::<usize>() + words.unwrap_or(0)
+    [FIELD, "####", "\\boxed{"].iter().map(|mark| answer.matches(mark).count()).sum::<usize>()
+        + words.unwrap_or(0)
 }
 
 /// Words before a final answer, in lower case.
-const MARKS: [&str; 6] =
-    ["final answer is", "answer is", "answer:", "answer to the question is", "the answer would be", "correct option is"];
+const MARKS: [&str; 6] = [
+    "final answer is",
+    "answer is",
+    "answer:",
+    "answer to the question is",
+    "the answer would be",
+    "correct option is",
+];
 
 /// What stands where an answer says that it is final.
 fn marked(answer: &str) -> Option<&str> {
@@ -172,7 +181,10 @@ fn value(text: &str) -> Option<Final> {
 
 /// `B`, `(b)`, `B.`, `B) the second one`, `option B`; one letter of the first ten. A lower-case one only in brackets, since `a` is a word.
 fn letter(text: &str) -> Option<char> {
-    let text = ["option ", "Option ", "choice ", "Choice "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
+    let text = ["option ", "Option ", "choice ", "Choice "]
+        .iter()
+        .find_map(|word| text.strip_prefix(word))
+        .unwrap_or(text);
     let (bracketed, text) = match text.strip_prefix('(') {
         Some(rest) => (true, rest),
         None => (false, text),

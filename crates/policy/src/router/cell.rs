@@ -106,7 +106,8 @@ fn prior(signals: &Signals) -> f64 {
         (place::WRONG_SUMS, 3.0),
         (place::MEAN_LOGPROB, -4.0),
     ];
-    let of = |&(at, weight): &(usize, f64)| signals.of_answer().get(at).map(|&number| weight * f64::from(number));
+    let of =
+        |&(at, weight): &(usize, f64)| signals.of_answer().get(at).map(|&number| weight * f64::from(number));
     logistic(agreement + weights.iter().filter_map(of).sum::<f64>())
 }
 
@@ -156,7 +157,11 @@ impl Cell {
         };
         let tested: Vec<Tested> = rest
             .iter()
-            .map(|label| Tested { score: basis.score(&label.signals), outcome: label.outcome, spared: label.spared })
+            .map(|label| Tested {
+                score: basis.score(&label.signals),
+                outcome: label.outcome,
+                spared: label.spared,
+            })
             .collect();
         let calibration: Vec<Scored> =
             tested.iter().map(|label| Scored { score: label.score, error: label.outcome.error() }).collect();
@@ -200,13 +205,15 @@ fn needed(risk: Risk) -> u32 {
         let every = every as u64;
         (fewest * every).div_ceil(every - 1)
     };
-    let needed = if of(PILOT) < u64::from(FIT_FROM) { of(PILOT) } else { of(FITTING).max(u64::from(FIT_FROM)) };
+    let needed =
+        if of(PILOT) < u64::from(FIT_FROM) { of(PILOT) } else { of(FITTING).max(u64::from(FIT_FROM)) };
     u32::try_from(needed).unwrap_or(u32::MAX)
 }
 
 fn train(labels: &[&Label]) -> Model {
     let target = |outcome: Outcome| f64::midpoint(outcome.loss(), 1.0);
-    let examples = labels.iter().map(|label| Example { signals: &label.signals, target: target(label.outcome) });
+    let examples =
+        labels.iter().map(|label| Example { signals: &label.signals, target: target(label.outcome) });
     Model::train(&examples.collect::<Vec<_>>())
 }
 

@@ -88,11 +88,24 @@ impl Family {
     fn fits(self, ends: &str, has: &dyn Fn(&[&str]) -> bool) -> bool {
         match self {
             Self::ToolCall => false,
-            Self::Extraction => has(&["extract", "as json", "in json", "json object", "json schema", "list all the"]),
+            Self::Extraction => {
+                has(&["extract", "as json", "in json", "json object", "json schema", "list all the"])
+            }
             Self::MultipleChoice => choices(ends) >= 3,
             Self::Code => {
                 ends.contains("```")
-                    || has(&["function", "code", "python", "javascript", "typescript", "rust", "sql", "regex", "refactor", "bug"])
+                    || has(&[
+                        "function",
+                        "code",
+                        "python",
+                        "javascript",
+                        "typescript",
+                        "rust",
+                        "sql",
+                        "regex",
+                        "refactor",
+                        "bug",
+                    ])
                     || ["fn ", "def ", "#include", "class ", "public static", "SELECT "]
                         .iter()
                         .any(|sign| ends.lines().any(|line| line.trim_start().starts_with(sign)))
@@ -100,21 +113,56 @@ impl Family {
             Self::Math => {
                 let numbers = super::numbers::numbers(ends).count();
                 let asks = has(&[
-                    "how many", "how much", "how long", "how far", "how old", "calculate", "compute", "what percent",
-                    "percentage", "solve", "evaluate", "find", "average", "total", "sum", "what is", "probability",
+                    "how many",
+                    "how much",
+                    "how long",
+                    "how far",
+                    "how old",
+                    "calculate",
+                    "compute",
+                    "what percent",
+                    "percentage",
+                    "solve",
+                    "evaluate",
+                    "find",
+                    "average",
+                    "total",
+                    "sum",
+                    "what is",
+                    "probability",
                 ]);
                 ends.contains("\\frac") || ends.contains("\\sqrt") || (numbers >= 2 && asks)
             }
             Self::Translate => has(&["translate", "translation", "übersetze", "traduire", "traduce"]),
-            Self::Summarise => {
-                has(&["summarise", "summarize", "summary", "tl;dr", "in a few sentences", "key points", "shorten"])
-            }
-            Self::Rewrite => {
-                has(&["rewrite", "rephrase", "paraphrase", "proofread", "grammar", "improve", "more formal", "edit this"])
-            }
-            Self::Classify => {
-                has(&["classify", "category", "categorise", "categorize", "sentiment", "spam", "label", "positive or negative"])
-            }
+            Self::Summarise => has(&[
+                "summarise",
+                "summarize",
+                "summary",
+                "tl;dr",
+                "in a few sentences",
+                "key points",
+                "shorten",
+            ]),
+            Self::Rewrite => has(&[
+                "rewrite",
+                "rephrase",
+                "paraphrase",
+                "proofread",
+                "grammar",
+                "improve",
+                "more formal",
+                "edit this",
+            ]),
+            Self::Classify => has(&[
+                "classify",
+                "category",
+                "categorise",
+                "categorize",
+                "sentiment",
+                "spam",
+                "label",
+                "positive or negative",
+            ]),
             Self::Chat => true,
         }
     }

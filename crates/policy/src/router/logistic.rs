@@ -88,7 +88,8 @@ impl Model {
     /// What the model says of signals, from 0 to 1: the mean of the targets that labels like these had.
     pub fn score(&self, signals: &Signals) -> f64 {
         let numbers = self.numbers.iter().zip(signals.numbers());
-        let of_numbers: f64 = numbers.map(|(weighed, &number)| weighed.weight * weighed.standard(number)).sum();
+        let of_numbers: f64 =
+            numbers.map(|(weighed, &number)| weighed.weight * weighed.standard(number)).sum();
         let weight = |word: &u16| {
             let at = self.words.binary_search_by_key(word, |&(bucket, _)| bucket).ok()?;
             self.words.get(at).map(|&(_, weight)| weight)
@@ -102,8 +103,14 @@ impl Model {
         let of_numbers = self.numbers.iter().flat_map(|number| [number.mean, number.scale, number.weight]);
         let of_words = self.words.iter().flat_map(|&(bucket, weight)| [f64::from(bucket), weight]);
         let head = [f64::from(self.version), f64::from(self.labels), self.intercept];
-        let bytes = head.into_iter().chain(of_numbers).chain(of_words).flat_map(|number| number.to_bits().to_le_bytes());
-        ModelId(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
+        let bytes = head
+            .into_iter()
+            .chain(of_numbers)
+            .chain(of_words)
+            .flat_map(|number| number.to_bits().to_le_bytes());
+        ModelId(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
     }
 }
 
@@ -169,9 +176,12 @@ impl Problem {
     fn new(examples: &[Example<'_>], numbers: &[Weighed], buckets: &[u16]) -> Self {
         let row = |example: &Example<'_>| {
             let of = numbers.iter().zip(example.signals.numbers());
-            let position = |word: &u16| buckets.binary_search(word).ok().and_then(|at| u32::try_from(at).ok());
+            let position =
+                |word: &u16| buckets.binary_search(word).ok().and_then(|at| u32::try_from(at).ok());
             Row {
-                numbers: std::iter::once(1.0).chain(of.map(|(scale, &number)| scale.standard(number))).collect(),
+                numbers: std::iter::once(1.0)
+                    .chain(of.map(|(scale, &number)| scale.standard(number)))
+                    .collect(),
                 words: example.signals.words().iter().filter_map(position).collect(),
                 length: length(example.signals),
                 target: example.target.clamp(0.0, 1.0),

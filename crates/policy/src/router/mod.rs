@@ -147,14 +147,20 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnderRisk { score, most } => write!(f, "its score {score:.3} is within {most:.3}, which keeps the risk"),
-            Self::OverRisk { score, most } => write!(f, "its score {score:.3} is above {most:.3}, up to which the risk is kept"),
+            Self::UnderRisk { score, most } => {
+                write!(f, "its score {score:.3} is within {most:.3}, which keeps the risk")
+            }
+            Self::OverRisk { score, most } => {
+                write!(f, "its score {score:.3} is above {most:.3}, up to which the risk is kept")
+            }
             Self::Failed => f.write_str("it is empty, or a check of it failed"),
             Self::FewLabels { labels, needed: Some(needed) } => {
                 write!(f, "there are {labels} labels, and at least {needed} are needed to judge it")
             }
             Self::FewLabels { labels, needed: None } => write!(f, "there are {labels} labels to judge it by"),
-            Self::NotShown { labels } => write!(f, "too many of {labels} labels are errors to keep any answer"),
+            Self::NotShown { labels } => {
+                write!(f, "too many of {labels} labels are errors to keep any answer")
+            }
         }
     }
 }

@@ -64,10 +64,7 @@ fn power_of_ten(power: u32) -> f64 {
 /// Whether a comma begins a group of exactly three digits.
 fn group(rest: &[u8], comma: usize) -> bool {
     let digit = |i: usize| rest.get(i).is_some_and(u8::is_ascii_digit);
-    rest.get(comma) == Some(&b',')
-        && comma > 0
-        && (1..=3).all(|i| digit(comma + i))
-        && !digit(comma + 4)
+    rest.get(comma) == Some(&b',') && comma > 0 && (1..=3).all(|i| digit(comma + i)) && !digit(comma + 4)
 }
 
 /// A sum that a text does: what stands before an equals sign, and what the text says it is.
@@ -254,7 +251,8 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[(&[f64], f64, bool)]) {
         let found: Vec<_> = sums(text).map(|sum| (sum.operands, sum.result, sum.right)).collect();
-        let expected: Vec<_> = expected.iter().map(|&(of, result, right)| (of.to_vec(), result, right)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|&(of, result, right)| (of.to_vec(), result, right)).collect();
         assert_eq!(found, expected, "{text}");
     }
 

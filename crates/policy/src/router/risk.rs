@@ -108,7 +108,8 @@ pub fn choose(pilot: &[Scored], calibration: &[Scored], risk: Risk) -> Option<f6
 
 /// Distinct scores of the pilot, from strict to loose, that keep about equally more of it each.
 fn grid(pilot: &[Scored]) -> Vec<f64> {
-    let mut scores: Vec<f64> = pilot.iter().map(|label| label.score).filter(|score| score.is_finite()).collect();
+    let mut scores: Vec<f64> =
+        pilot.iter().map(|label| label.score).filter(|score| score.is_finite()).collect();
     scores.sort_by(f64::total_cmp);
     let last = scores.len().saturating_sub(1);
     let at = |step: u32| scores.get(last * step as usize / GRID as usize).copied();

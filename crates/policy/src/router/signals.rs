@@ -75,7 +75,8 @@ impl Signals {
         }
         words.sort_unstable();
         words.dedup();
-        let failed = answer.is_some_and(|answer| answer.check == Some(false) || answer.text.trim().is_empty());
+        let failed =
+            answer.is_some_and(|answer| answer.check == Some(false) || answer.text.trim().is_empty());
         Self { numbers, words, failed }
     }
 
@@ -209,7 +210,10 @@ mod tests {
         assert_eq!(Signals::from_parts(vec![f32::NAN; NUMBERS], words, false), None);
         assert_eq!(Signals::from_parts(numbers.clone(), vec![2, 1], false), None);
         assert_eq!(Signals::from_parts(numbers.clone(), vec![1, 1], false), None);
-        assert_eq!(Signals::from_parts(numbers, vec![u16::MAX], false).is_some(), BUCKETS > u32::from(u16::MAX));
+        assert_eq!(
+            Signals::from_parts(numbers, vec![u16::MAX], false).is_some(),
+            BUCKETS > u32::from(u16::MAX)
+        );
     }
 
     #[test]

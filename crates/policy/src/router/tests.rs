@@ -8,7 +8,10 @@ fn pair() -> Pair {
 }
 
 fn signals(prompt: &str, answer: &str, others: &[&str]) -> Signals {
-    Signals::read(Prompt { text: prompt, ..Prompt::default() }, Some(Answer { others, ..Answer::text(answer) }))
+    Signals::read(
+        Prompt { text: prompt, ..Prompt::default() },
+        Some(Answer { others, ..Answer::text(answer) }),
+    )
 }
 
 /// Labels of sums: answers that two of two others confirm are right but for one in `wrong_one_in`, those that none confirms are wrong.
@@ -42,7 +45,10 @@ fn too_few_labels_escalate_and_say_how_many_are_needed() {
     let judgement = router.judge(Family::Math, &pair(), &asked);
     assert_eq!(judgement.reason, Reason::FewLabels { labels: 60, needed: Some(74) });
     assert_eq!(judgement.reason.to_string(), "there are 60 labels, and at least 74 are needed to judge it");
-    assert_eq!(router.judge(Family::Code, &pair(), &asked).reason, Reason::FewLabels { labels: 0, needed: None });
+    assert_eq!(
+        router.judge(Family::Code, &pair(), &asked).reason,
+        Reason::FewLabels { labels: 0, needed: None }
+    );
 }
 
 #[test]
@@ -84,8 +90,12 @@ fn learning_again_gives_the_same_cell() {
 
 #[test]
 fn only_the_newest_labels_count() {
-    let many: Vec<Label> =
-        labels(4, 9).into_iter().cycle().take(MOST_LABELS + 4).map(|label| Label { spared: None, ..label }).collect();
+    let many: Vec<Label> = labels(4, 9)
+        .into_iter()
+        .cycle()
+        .take(MOST_LABELS + 4)
+        .map(|label| Label { spared: None, ..label })
+        .collect();
     assert_eq!(Cell::learn(&many, risk(0.05)).labels() as usize, MOST_LABELS);
 }
 

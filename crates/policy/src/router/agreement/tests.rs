@@ -28,10 +28,19 @@ fn marks_of_benchmarks_and_of_people() {
 
 #[test]
 fn json_is_looked_into() {
-    check("```json\n{\"reasoning\": \"2 of 3\", \"answer\": \"$18\"}\n```", Some((number(18.0), Place::Field)));
+    check(
+        "```json\n{\"reasoning\": \"2 of 3\", \"answer\": \"$18\"}\n```",
+        Some((number(18.0), Place::Field)),
+    );
     check("{\"answer\": 70000}", Some((number(70_000.0), Place::Field)));
-    check("{\"reasoning\": \"a \"quoted\" word\", \"answer\": \"B\"", Some((Final::Letter('B'), Place::Field)));
-    check("The final answer is:\n```json\n{\"answer\": \"5\"}\n```\nOr \"answer\": \"6\"", Some((number(5.0), Place::Field)));
+    check(
+        "{\"reasoning\": \"a \"quoted\" word\", \"answer\": \"B\"",
+        Some((Final::Letter('B'), Place::Field)),
+    );
+    check(
+        "The final answer is:\n```json\n{\"answer\": \"5\"}\n```\nOr \"answer\": \"6\"",
+        Some((number(5.0), Place::Field)),
+    );
     check("{\"reasoning\": \"two\nlines\", \"answer\": 12\n}", Some((number(12.0), Place::Field)));
     assert_eq!(as_json("```json\n{\"a\": 1}\n```"), (true, true));
     assert_eq!(as_json("{\"a\": 1} and so on"), (true, false));
@@ -51,7 +60,10 @@ fn short_answers_are_final_and_prose_is_not() {
     check("x = 70%", Some((number(70.0), Place::Whole)));
     check("  Paris. ", Some((text("paris"), Place::Whole)));
     check("It takes 3 bolts of fibre.", Some((text("it takes 3 bolts of fibre"), Place::Whole)));
-    check("First 16 - 3 = 13.\nThen there are 9 left, and she sells all of them", Some((number(9.0), Place::LastNumber)));
+    check(
+        "First 16 - 3 = 13.\nThen there are 9 left, and she sells all of them",
+        Some((number(9.0), Place::LastNumber)),
+    );
     check("", None);
     check(&"long prose without any figure ".repeat(9), None);
 }

@@ -29,7 +29,10 @@ fn it_learns_what_the_labels_say() {
     assert!(bad > 0.6 && good < 0.4, "{bad} {good}");
     let mean = labels.iter().map(|(signals, _)| model.score(signals)).sum::<f64>() / 200.0;
     let rate = labels.iter().map(|(_, target)| target).sum::<f64>() / 200.0;
-    assert!((mean - rate).abs() < 1e-3, "the intercept has no penalty, so it is calibrated at large: {mean} {rate}");
+    assert!(
+        (mean - rate).abs() < 1e-3,
+        "the intercept has no penalty, so it is calibrated at large: {mean} {rate}"
+    );
 }
 
 #[test]
@@ -49,11 +52,13 @@ fn the_gradient_is_that_of_the_loss_and_is_gone_at_the_end() {
     let labels = labels();
     let examples = examples(&labels[..40]);
     let numbers = scales(&examples);
-    let mut buckets: Vec<u16> = labels[..40].iter().flat_map(|(signals, _)| signals.words()).copied().collect();
+    let mut buckets: Vec<u16> =
+        labels[..40].iter().flat_map(|(signals, _)| signals.words()).copied().collect();
     buckets.sort_unstable();
     buckets.dedup();
     let problem = Problem::new(&examples, &numbers, &buckets);
-    let mut weights: Vec<f64> = (0..problem.width + problem.words).map(|i| (i % 7) as f64 / 10.0 - 0.3).collect();
+    let mut weights: Vec<f64> =
+        (0..problem.width + problem.words).map(|i| (i % 7) as f64 / 10.0 - 0.3).collect();
     let (_, gradient) = problem.at(&weights);
     for at in [0, 1, 5, 20, problem.width, problem.width + 9] {
         let mut loss = |by: f64| {

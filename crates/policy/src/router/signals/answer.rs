@@ -84,7 +84,8 @@ fn of_final(found: Option<&(Final, Place)>, numbers: &[Number], prompt: &str, te
     });
     let place = found.map(|&(_, place)| place);
     let in_prompt = |value: f64| numbers_of(prompt).any(|number| same(number.value, value));
-    let times = number.map_or(0, |value| numbers.iter().filter(|number| same(number.value, value.abs())).count());
+    let times =
+        number.map_or(0, |value| numbers.iter().filter(|number| same(number.value, value.abs())).count());
     [
         flag(found.is_none()),
         flag(matches!(place, Some(Place::Marked | Place::Field))),
@@ -110,7 +111,8 @@ fn of_sums(sums: &[Sum], found: Option<&(Final, Place)>, numbers: &[Number], pro
     let mut known = asked.clone();
     let mut unknown = 0;
     for sum in sums {
-        unknown += sum.operands.iter().filter(|&&operand| !known.iter().any(|&value| same(value, operand))).count();
+        unknown +=
+            sum.operands.iter().filter(|&&operand| !known.iter().any(|&value| same(value, operand))).count();
         known.push(sum.result);
     }
     let new = numbers.iter().filter(|number| !known.iter().any(|&value| same(number.value, value))).count();
@@ -178,8 +180,20 @@ fn same(a: f64, b: f64) -> bool {
 
 /// Words of someone who is not sure.
 const HEDGES: [&str; 14] = [
-    "maybe", "perhaps", "might", "possibly", "unclear", "assume", "assuming", "approximately", "about", "likely", "probably",
-    "unsure", "estimate", "roughly",
+    "maybe",
+    "perhaps",
+    "might",
+    "possibly",
+    "unclear",
+    "assume",
+    "assuming",
+    "approximately",
+    "about",
+    "likely",
+    "probably",
+    "unsure",
+    "estimate",
+    "roughly",
 ];
 /// Words of someone who turns round.
 const TURNS: [&str; 9] =
@@ -208,7 +222,8 @@ fn of_manner(text: &str) -> [f32; MANNER] {
 fn of_tokens(logprobs: &[f32]) -> [f32; TOKENS] {
     // Nothing is less likely than this; a token that cannot be has minus infinity, which is no number to count with.
     const LEAST: f32 = -20.0;
-    let mut sorted: Vec<f32> = logprobs.iter().map(|p| if p.is_nan() { LEAST } else { p.clamp(LEAST, 0.0) }).collect();
+    let mut sorted: Vec<f32> =
+        logprobs.iter().map(|p| if p.is_nan() { LEAST } else { p.clamp(LEAST, 0.0) }).collect();
     if sorted.is_empty() {
         return [0.0; TOKENS];
     }
@@ -231,7 +246,12 @@ mod tests {
         let prompt = "16 eggs, she eats three and sells the rest for $2. How much?";
         let of = |text: &str| {
             let found = final_answer(text);
-            of_sums(&sums(text).collect::<Vec<_>>(), found.as_ref(), &numbers_of(text).collect::<Vec<_>>(), prompt)
+            of_sums(
+                &sums(text).collect::<Vec<_>>(),
+                found.as_ref(),
+                &numbers_of(text).collect::<Vec<_>>(),
+                prompt,
+            )
         };
         let good = of("16 - 3 = 13\n13 * 2 = 26\n#### 26");
         assert!(near(good[3], 0.0) && near(good[5], 1.0) && near(good[7], 1.0) && near(good[9], 0.0));

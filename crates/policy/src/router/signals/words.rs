@@ -42,9 +42,8 @@ pub(super) fn count(text: &str, fits: impl Fn(&str) -> bool) -> usize {
 
 /// FNV-1a of a word in lower case (ASCII: other scripts keep their case).
 fn fnv(seed: u64, word: &str) -> u64 {
-    word.bytes().fold(seed, |hash, byte| {
-        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
-    })
+    word.bytes()
+        .fold(seed, |hash, byte| (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn bucket(hash: u64) -> u16 {
