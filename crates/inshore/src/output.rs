@@ -1,12 +1,15 @@
 //! The one place that prints. Results go to stdout, everything else to stderr; colours only on a terminal, and never when
 //! `NO_COLOR` is set (`anstream` sees to both).
 
+mod screen;
+
 use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::failure::Failure;
+pub(crate) use screen::Screen;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -98,6 +101,17 @@ pub(crate) fn failure(failure: &Failure) {
     if let Some(hint) = &failure.hint {
         let _ = writeln!(err, "{HINT}hint{HINT:#}: {hint}");
     }
+}
+
+/// A terminal on which a text can change after it was shown; `None` where stdout is none, or takes no control sequences, or was asked
+/// for none by `NO_COLOR`.
+pub(crate) fn screen() -> Option<Screen<std::io::Stdout>> {
+    let out = std::io::stdout();
+    if !out.is_terminal() || anstream::AutoStream::choice(&out) == anstream::ColorChoice::Never {
+        return None;
+    }
+    let (width, height) = terminal_size::terminal_size_of(&out)?;
+    Some(Screen::new(out, usize::from(width.0), usize::from(height.0)))
 }
 
 /// Whether somebody looks at stderr.

@@ -18,6 +18,7 @@ const MAX_STDIN: u64 = 4 << 20;
 #[command(after_help = "Examples:
   inshore ask \"Write a polite reminder for an unpaid invoice\"
   inshore ask \"Summarise this\" < report.txt
+  inshore ask --strategy draft \"When is a contract void?\"
   inshore ask --model qwen3-4b --json \"Name three colours\"")]
 pub(crate) struct Args {
     /// The question; read from stdin when left out
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// How sensitive the text is: public, internal, confidential or restricted
     #[arg(long)]
     sensitivity: Option<String>,
+    /// How the answer is made: draft, direct or fallback. A draft is shown on a terminal only
+    #[arg(long)]
+    strategy: Option<String>,
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
@@ -67,14 +71,25 @@ async fn ask(context: &Context, args: &Args, question: &str) -> Outcome {
     });
     let mut hints = vec![("x-inshore-feature", "ask")];
     hints.extend(args.sensitivity.iter().map(|level| ("x-inshore-sensitivity", level.as_str())));
-    let mut answering = daemon.stream("/v1/chat/completions", &body, &hints).await?;
-    answer::warn_of_builtin(&answering);
-    let shown = answer::show(context.output, &mut answering).await?;
+    hints.extend(args.strategy.iter().map(|strategy| ("x-inshore-strategy", strategy.as_str())));
+    let screen = answer::screen(args.strategy.as_deref(), context.output);
+    let revised = screen.is_some();
+    let shown = match screen {
+        Some(screen) => answer::show_revised(screen, daemon.generate(&body, &hints).await?).await?,
+        None => {
+            let mut answering = daemon.stream("/v1/chat/completions", &body, &hints).await?;
+            answer::warn_of_builtin(answering.target.as_deref());
+            answer::show(context.output, &mut answering).await?
+        }
+    };
     if context.output.json {
         let value = json!({"text": shown.text, "finish_reason": shown.reason, "receipt": shown.receipt});
         return Ok(context.output.json(&value)?);
     }
     context.output.line("")?;
+    if revised {
+        answer::warn_of_builtin(shown.target.as_deref());
+    }
     if let Some(id) = shown.receipt {
         output::aside(&answer::receipt_line(&daemon, &id).await?);
     }

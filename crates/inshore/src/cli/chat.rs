@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Instructions for the model
     #[arg(long)]
     system: Option<String>,
+    /// How answers are made: draft, direct or fallback. A draft is shown on a terminal only
+    #[arg(long)]
+    strategy: Option<String>,
 }
 
 const HELP: &str = "\
@@ -37,6 +40,7 @@ struct Chat<'a> {
     daemon: Daemon,
     model: String,
     system: Option<String>,
+    strategy: Option<String>,
     /// Question and answer in turn.
     messages: Vec<Value>,
 }
@@ -49,7 +53,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let daemon = runtime.block_on(find_or_start(&context.starter()))?;
     let (model, system) = (args.model.clone(), args.system.clone());
-    let mut chat = Chat { context, daemon, model, system, messages: Vec::new() };
+    let mut chat =
+        Chat { context, daemon, model, system, strategy: args.strategy.clone(), messages: Vec::new() };
     let config = rustyline::Config::builder().auto_add_history(true).build();
     let mut editor = rustyline::Editor::<(), MemHistory>::with_history(config, MemHistory::new())
         .map_err(|error| Failure::new(Exit::Failure, format!("the terminal cannot be used: {error}")))?;
@@ -141,13 +146,24 @@ impl Chat<'_> {
         let body = json!({
             "model": self.model, "messages": messages, "stream": true,
         });
-        let mut answering =
-            self.daemon.stream("/v1/chat/completions", &body, &[("x-inshore-feature", "chat")]).await?;
-        if self.messages.len() == 1 {
-            answer::warn_of_builtin(&answering);
-        }
-        let shown = answer::show(self.context.output, &mut answering).await?;
+        let mut hints = vec![("x-inshore-feature", "chat")];
+        hints.extend(self.strategy.iter().map(|strategy| ("x-inshore-strategy", strategy.as_str())));
+        let screen = answer::screen(self.strategy.as_deref(), self.context.output);
+        let revised = screen.is_some();
+        let shown = match screen {
+            Some(screen) => answer::show_revised(screen, self.daemon.generate(&body, &hints).await?).await?,
+            None => {
+                let mut answering = self.daemon.stream("/v1/chat/completions", &body, &hints).await?;
+                if self.messages.len() == 1 {
+                    answer::warn_of_builtin(answering.target.as_deref());
+                }
+                answer::show(self.context.output, &mut answering).await?
+            }
+        };
         self.context.output.line("")?;
+        if revised && self.messages.len() == 1 {
+            answer::warn_of_builtin(shown.target.as_deref());
+        }
         if let Some(id) = &shown.receipt {
             output::aside(&answer::receipt_line(&self.daemon, id).await?);
         }

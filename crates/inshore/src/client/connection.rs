@@ -37,6 +37,10 @@ impl Loopback {
         }
         Ok(Self(address))
     }
+
+    pub(super) fn get(self) -> SocketAddr {
+        self.0
+    }
 }
 
 impl Endpoint {

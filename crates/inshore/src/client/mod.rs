@@ -16,6 +16,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Response;
 use hyper::body::Incoming;
+use inshore_client::transport::{Answer, Client, Error};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
@@ -98,6 +99,18 @@ impl Daemon {
         Ok(Answering::new(response))
     }
 
+    /// Asks for an answer that may be revised while it is made.
+    pub(crate) async fn generate(&self, body: &Value, hints: &[(&'static str, &str)]) -> Outcome<Answer> {
+        let client = match &self.endpoint {
+            #[cfg(unix)]
+            Endpoint::Unix(path) => Client::unix(path, &self.token),
+            Endpoint::Tcp(address) => Client::tcp(address.get(), &self.token),
+        };
+        let hints: Vec<(&str, &str)> =
+            hints.iter().map(|(name, value)| (name.trim_start_matches("x-inshore-"), *value)).collect();
+        client.map_err(unanswered)?.generate(body, &hints).await.map_err(unanswered)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -147,10 +160,26 @@ async fn refusal(response: Response<Incoming>) -> Failure {
     let message = text("/error/message").or_else(|| text("/detail")).or_else(|| text("/title"));
     let message = message.unwrap_or_else(|| format!("the daemon answered {status}"));
     let hint = text("/error/hint").or_else(|| text("/hint"));
-    let exit = if status == StatusCode::NOT_FOUND || status.is_server_error() {
-        Exit::Failure
-    } else {
-        Exit::Refused
-    };
-    Failure { exit, error: anyhow::anyhow!("{message}"), hint }
+    Failure { exit: exit(status), error: anyhow::anyhow!("{message}"), hint }
+}
+
+fn exit(status: StatusCode) -> Exit {
+    if status == StatusCode::NOT_FOUND || status.is_server_error() { Exit::Failure } else { Exit::Refused }
+}
+
+/// Why there is no answer that may be revised, or no whole one.
+pub(crate) fn unanswered(error: Error) -> Failure {
+    let hint = error.problem().and_then(|problem| problem.hint.clone());
+    match &error {
+        Error::Unreachable(_) => Failure {
+            exit: Exit::Unreachable,
+            error: error.into(),
+            hint: Some("`inshore doctor` looks for the cause".to_owned()),
+        },
+        Error::Refused(problem) => {
+            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
+            Failure { exit: exit(status), error: error.into(), hint }
+        }
+        _ => Failure { exit: Exit::Failure, error: error.into(), hint },
+    }
 }

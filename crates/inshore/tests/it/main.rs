@@ -5,6 +5,7 @@ mod advise;
 mod answers;
 mod clients;
 mod commands;
+mod generate;
 mod home;
 mod isolation;
 mod lifecycle;
