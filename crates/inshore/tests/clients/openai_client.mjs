@@ -70,6 +70,18 @@ async function responses() {
   assert.match(kinds.at(-1), /^response\.(completed|incomplete)$/);
   assert.equal((await stream.finalResponse()).output_text, whole.output_text);
   passed("responses");
+  // Events that the library does not know are handed on; its helper `responses.stream` is strict and takes none.
+  let text = "";
+  const revised = await client.responses.create({ ...ask, stream: true }, { headers: { "x-inshore-revisions": "true" } });
+  const seen = [];
+  for await (const event of revised) {
+    seen.push(event.type);
+    if (event.type === "response.inshore.begun") assert.equal(event.part, "final");
+    if (event.type === "response.output_text.done") text = event.text;
+  }
+  assert(seen.includes("response.inshore.begun") && seen.includes("response.inshore.finalised"), seen.join());
+  assert.equal(text, whole.output_text);
+  passed("revised responses");
 }
 
 async function embeddings() {

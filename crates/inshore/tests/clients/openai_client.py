@@ -111,6 +111,14 @@ def responses():
     assert kinds[-1] in ("response.completed", "response.incomplete"), kinds
     assert [event.sequence_number for event in events] == sorted(event.sequence_number for event in events)
     assert events[-1].response.output_text == whole.output_text
+    # Events that the library does not know are handed on, with their fields.
+    with client.responses.stream(
+        model=CHAT, input="Thank you for", max_output_tokens=8, temperature=0, extra_headers={"x-inshore-revisions": "true"}
+    ) as stream:
+        events = list(stream)
+    assert [event.part for event in events if event.type == "response.inshore.begun"] == ["final"]
+    assert any(event.type == "response.inshore.finalised" for event in events)
+    assert events[-1].response.output_text == whole.output_text
     if TOOLS:
         tool = {"type": "function", "name": "weather", "parameters": WEATHER, "strict": True}
         called = client.responses.create(model=CHAT, input="Weather in Oslo?", tools=[tool], tool_choice="required")

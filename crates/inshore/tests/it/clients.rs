@@ -1,4 +1,4 @@
-//! The official client packages, unchanged, against the real daemon.
+//! Client packages against the real daemon: the official ones, unchanged, and our own.
 //!
 //! The packages come from their registries, once, into a folder below the build's own; after that no network is needed. A
 //! machine without Python or Node fails these tests rather than passing them unseen.
@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::home::Home;
+use crate::home::{Home, INSHORE};
 
 /// Versions are pinned, so that a new one is a change that somebody makes.
 const PYTHON_PACKAGES: &str = include_str!("../clients/requirements.txt");
@@ -105,4 +105,13 @@ fn node_openai_works_unchanged() {
     let home = Home::new();
     let _daemon = home.serve();
     drive(&home, Command::new("node").arg("openai_client.mjs").current_dir(&dir));
+}
+
+#[test]
+fn our_own_npm_package_passes_its_tests_against_this_binary() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/js");
+    must(
+        Command::new("npm").args(["test", "--silent"]).current_dir(package).env("INSHORE_BIN", INSHORE),
+        "npm test",
+    );
 }
