@@ -206,9 +206,10 @@ fn walk(text: &str, taken: &[(usize, usize)], mut each: impl FnMut(Unit)) {
         }
         let Some(character) = character else { return };
         let end = at + character.len_utf8();
-        ring.push(character, at);
+        ring.push(character);
         if let Some(key) = ring.key() {
-            each(Unit::Window(Window { key, start: ring.start(0), second: ring.start(1), end }));
+            let (start, second) = ring.starts(end);
+            each(Unit::Window(Window { key, start, second, end }));
         }
         if letter.is_some() {
             let word = run.get_or_insert(Word {
@@ -228,53 +229,47 @@ fn walk(text: &str, taken: &[(usize, usize)], mut each: impl FnMut(Unit)) {
     }
 }
 
-/// The last five characters.
+/// The last five characters, each in 21 bits.
 #[derive(Default)]
 struct Ring {
-    exact: [u64; PART],
-    folded: [u64; PART],
-    letters: [bool; PART],
-    starts: [usize; PART],
+    exact: u128,
+    folded: u128,
+    /// A bit for each: it is a letter or digit.
+    letters: u8,
+    /// How many bytes each has, in four bits.
+    lengths: u32,
     count: usize,
 }
 
 impl Ring {
-    fn push(&mut self, character: char, at: usize) {
-        self.exact.rotate_left(1);
-        self.folded.rotate_left(1);
-        self.letters.rotate_left(1);
-        self.starts.rotate_left(1);
+    fn push(&mut self, character: char) {
+        const FIVE: u128 = (1 << (21 * PART)) - 1;
         let small = if character.is_ascii() {
             character.to_ascii_lowercase()
         } else {
             character.to_lowercase().next().unwrap_or(character)
         };
-        if let (Some(exact), Some(folded), Some(letter), Some(start)) =
-            (self.exact.last_mut(), self.folded.last_mut(), self.letters.last_mut(), self.starts.last_mut())
-        {
-            *exact = u64::from(u32::from(character));
-            *folded = u64::from(u32::from(small));
-            *letter = character.is_alphanumeric();
-            *start = at;
-        }
+        self.exact = (self.exact << 21 | u128::from(u32::from(character))) & FIVE;
+        self.folded = (self.folded << 21 | u128::from(u32::from(small))) & FIVE;
+        self.letters = (self.letters << 1 | u8::from(character.is_alphanumeric())) & 0b1_1111;
+        self.lengths = (self.lengths << 4 | character.len_utf8() as u32) & 0xf_ffff;
         self.count += 1;
     }
 
-    fn start(&self, place: usize) -> usize {
-        self.starts.get(place).copied().unwrap_or(0)
+    /// Where the first and the second of the five begin, if the last ends here.
+    fn starts(&self, end: usize) -> (usize, usize) {
+        let all: u32 = (0..5).map(|place| self.lengths >> (4 * place) & 15).sum();
+        let first = end - all as usize;
+        (first, first + (self.lengths >> 16) as usize)
     }
 
     fn key(&self) -> Option<u64> {
-        let letters = self.letters.iter().filter(|letter| **letter).count();
-        if self.count < PART || letters == 0 {
+        if self.count < PART || self.letters == 0 {
             return None;
         }
-        let (values, seed) = if letters == PART { (&self.folded, 1) } else { (&self.exact, 2) };
+        let (five, seed) = if self.letters == 0b1_1111 { (self.folded, 1) } else { (self.exact, 2) };
         // Two windows with the same key only mask more than they must.
-        let packed = values.iter().fold(seed, |key: u64, value| {
-            key.wrapping_mul(1 << 21).wrapping_add(*value) ^ (key >> 43).wrapping_mul(BASE)
-        });
-        Some(mix(packed))
+        Some(mix(five as u64 ^ ((five >> 64) as u64 | seed << 62).wrapping_mul(BASE)))
     }
 }
 

@@ -4,6 +4,7 @@
 //! every tokenizer, need no escape in JSON, and take endings (`[PERSON_1]'s`) as a word does.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use crate::sensitivity::KINDS;
 
@@ -42,9 +43,23 @@ impl fmt::Display for Name {
     }
 }
 
-/// All words of placeholders.
-fn words() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().filter_map(|kind| kind.placeholder).chain([TEXT, NAME, DATA])
+/// All words of placeholders, by their first letters.
+static WORDS: LazyLock<[Vec<&'static str>; 26]> = LazyLock::new(|| {
+    let mut words: [Vec<&'static str>; 26] = Default::default();
+    for word in KINDS.iter().filter_map(|kind| kind.placeholder).chain([TEXT, NAME, DATA]) {
+        let letter =
+            word.bytes().next().map_or(0, |first| usize::from(first.to_ascii_uppercase().wrapping_sub(b'A')));
+        if let Some(of_letter) = words.get_mut(letter) {
+            of_letter.push(word);
+        }
+    }
+    words
+});
+
+/// The words that begin with the first letter of this.
+fn words(run: &[u8]) -> &'static [&'static str] {
+    let first = run.first().map_or(u8::MAX, |first| first.to_ascii_uppercase().wrapping_sub(b'A'));
+    WORDS.get(usize::from(first)).map_or(&[], Vec::as_slice)
 }
 
 /// What begins at a place.
@@ -186,11 +201,22 @@ impl Reader<'_> {
         let length = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
         let run = rest.get(..length).unwrap_or_default();
         if length == rest.len() && self.end == End::Open {
-            let begins =
-                |word: &str| word.as_bytes().get(..length).is_some_and(|lead| lead.eq_ignore_ascii_case(run));
-            return Err(if words().any(begins) { Stop::More } else { Stop::Nothing });
+            let begins = |word: &&str| {
+                word.as_bytes().get(..length).is_some_and(|lead| lead.eq_ignore_ascii_case(run))
+            };
+            let may = length == 0 || words(run).iter().any(begins);
+            return Err(if may { Stop::More } else { Stop::Nothing });
         }
-        let word = words().find(|word| word.as_bytes().eq_ignore_ascii_case(run)).ok_or(Stop::Nothing)?;
+        // In prose a word is followed by another: most are done here.
+        let gap = usize::from(rest.get(length) == Some(&b' '));
+        if rest
+            .get(length + gap)
+            .is_some_and(|next| !matches!(next, b'_' | b'-' | b'#' | b'\\' | b'0'..=b'9' | b' '))
+        {
+            return Err(Stop::Nothing);
+        }
+        let word =
+            words(run).iter().find(|word| word.as_bytes().eq_ignore_ascii_case(run)).ok_or(Stop::Nothing)?;
         self.at += length;
         Ok((word, word.as_bytes() == run))
     }
