@@ -147,6 +147,7 @@ impl Parts {
     }
 }
 
+#[inline]
 fn bit(key: u64) -> usize {
     (key >> 50) as usize % BITS
 }
@@ -242,6 +243,7 @@ struct Ring {
 }
 
 impl Ring {
+    #[inline]
     fn push(&mut self, character: char) {
         const FIVE: u128 = (1 << (21 * PART)) - 1;
         let small = if character.is_ascii() {
@@ -257,12 +259,14 @@ impl Ring {
     }
 
     /// Where the first and the second of the five begin, if the last ends here.
+    #[inline]
     fn starts(&self, end: usize) -> (usize, usize) {
         let all: u32 = (0..5).map(|place| self.lengths >> (4 * place) & 15).sum();
         let first = end - all as usize;
         (first, first + (self.lengths >> 16) as usize)
     }
 
+    #[inline]
     fn key(&self) -> Option<u64> {
         if self.count < PART || self.letters == 0 {
             return None;
@@ -274,6 +278,7 @@ impl Ring {
 }
 
 /// Spreads a key over all bits; never 0.
+#[inline]
 fn mix(key: u64) -> u64 {
     let key = (key ^ (key >> 32)).wrapping_mul(BASE);
     let key = (key ^ (key >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

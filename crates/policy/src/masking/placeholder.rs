@@ -107,6 +107,7 @@ pub(super) fn read(text: &str, before: char, end: End) -> Seen {
 }
 
 /// Whether a placeholder can begin with this character behind that one: a quick look before [`read`].
+#[inline]
 pub(super) fn may_begin(character: u8, before: char) -> bool {
     matches!(character, b'[' | b'\\')
         || (character.is_ascii_alphabetic() && !(before.is_alphanumeric() || before == '_'))
@@ -157,6 +158,7 @@ impl Reader<'_> {
     }
 
     /// The byte at a distance; an error where only more text can tell. `None` behind the end.
+    #[inline]
     fn peek(&self, ahead: usize) -> Result<Option<u8>, Stop> {
         match self.bytes.get(self.at + ahead) {
             Some(byte) => Ok(Some(*byte)),
@@ -166,6 +168,7 @@ impl Reader<'_> {
     }
 
     /// A sign, also with backslashes in front as Markdown has them (two inside JSON), or as `\u005b`: `low` is the last digit of that.
+    #[inline]
     fn sign(&mut self, sign: u8, low: u8) -> Result<bool, Stop> {
         let mut ahead = 0;
         while ahead < 2 && self.peek(ahead)? == Some(b'\\') {

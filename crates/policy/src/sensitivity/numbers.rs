@@ -219,7 +219,10 @@ fn card(scan: &Scan<'_>, number: &Number) -> Option<(&'static str, u8)> {
     let maestro = matches!(lead, 500_000..=509_999 | 560_000..=699_999);
     match (usual, maestro, announced) {
         (true, _, true) => Some((kinds::CARD, 98)),
-        (true, _, false) if scan.near(Context::Reference, number.start(), CONTEXT) => None,
+        // Numbers of orders are long too, but nobody prints them as cards are printed.
+        (true, _, false) if scan.near(Context::Reference, number.start(), CONTEXT) => {
+            (number.parts > 1).then_some((kinds::CARD, 70))
+        }
         (true, _, false) => Some((kinds::CARD, 85)),
         (false, true, true) => Some((kinds::CARD, 90)),
         (false, false, true) => Some((kinds::CARD, 75)),

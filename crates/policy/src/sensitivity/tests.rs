@@ -54,7 +54,8 @@ fn cards_need_luhn_and_an_issuer() {
     check("card 378282246310005!", &["payment-card=378282246310005"]);
     check("card number 630427373398", &["payment-card=630427373398"]);
     check("My card 4131034282458809939 expired", &["payment-card=4131034282458809939"]);
-    check("4111 1111 1111 1112 and 1234567890123452", &[]);
+    check("order 4111 1111 1111 1111", &["payment-card=4111 1111 1111 1111"]);
+    check("4111 1111 1111 1112 and 1234567890123452, order 4111111111111111", &[]);
 }
 
 #[test]
