@@ -73,7 +73,15 @@ impl Stand {
             Task::Embedding(_) => OutputFormat::Text,
         };
         let restorer = Restorer::new(self.mask.clone(), &output);
-        Box::pin(Restored { answer, restorer, ready: VecDeque::new(), told: 0, ended: false, account })
+        Box::pin(Restored {
+            answer,
+            restorer,
+            ready: VecDeque::new(),
+            told: 0,
+            ended: false,
+            error: None,
+            account,
+        })
     }
 }
 
@@ -107,6 +115,8 @@ struct Restored {
     /// Remarks that are on the receipt already.
     told: usize,
     ended: bool,
+    /// How it ended, once what was held back has been passed on.
+    error: Option<BackendError>,
     account: Arc<Account>,
 }
 
@@ -131,15 +141,15 @@ impl Stream for Restored {
                 return Poll::Ready(Some(Ok(event)));
             }
             if this.ended {
-                return Poll::Ready(None);
+                return Poll::Ready(this.error.take().map(Err));
             }
             let mut out = Vec::new();
             match ready!(this.answer.as_mut().poll_next(context)) {
                 Some(Ok(event)) => this.restorer.restore(event, &mut out),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => {
+                end => {
                     this.ended = true;
                     this.restorer.end(&mut out);
+                    this.error = end.and_then(Result::err);
                 }
             }
             this.tell();

@@ -84,6 +84,22 @@ async fn the_device_gets_the_text_itself() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_loses_nothing_that_came() {
+    let broken = BackendError::new(BackendErrorKind::Failed, "broke");
+    let world = masking(&[], &[Script::Play(vec![text("Ask [EMAI"), Err(broken)])], Feature::default());
+    let mut events = world.runtime.run(asked(&world, "cloud", SECRET)).await.unwrap().events;
+    let mut said = String::new();
+    let error = loop {
+        match events.next().await.expect("an error comes before the end") {
+            Ok(Event::Delta { delta: Delta::Text { text, .. }, .. }) => said.push_str(&text),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((said.as_str(), error.message.as_str()), ("Ask [EMAI", "broke"));
+}
+
+#[tokio::test]
 async fn a_placeholder_that_the_model_made_up_stays_and_is_said() {
     let world = masking(&[], &[answer(&["Ask [EMAIL_", "9] instead."])], Feature::default());
     let (said, receipt) = run(&world, asked(&world, "cloud", SECRET)).await;

@@ -29,11 +29,25 @@ pub(crate) struct Sample {
     pub(crate) total: Duration,
     /// The whole body.
     pub(crate) body: Vec<u8>,
+    /// When each piece of the body was there, with the bytes until then.
+    pub(crate) pieces: Vec<(Duration, usize)>,
+}
+
+impl Sample {
+    /// When these words were there.
+    pub(crate) fn when(&self, words: &str) -> Duration {
+        let body = String::from_utf8_lossy(&self.body);
+        let end = body.find(words).map(|at| at + words.len()).expect("the words are in the answer");
+        let piece = self.pieces.iter().find(|(_, bytes)| *bytes >= end);
+        piece.expect("the pieces are the body").0
+    }
 }
 
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     server: Server,
+    /// A header that each request carries besides.
+    pub(crate) header: Option<(&'static str, &'static str)>,
 }
 
 impl Connection {
@@ -44,7 +58,7 @@ impl Connection {
             http1::handshake(TokioIo::new(stream)).await.expect("the server speaks HTTP/1.1");
         #[expect(clippy::disallowed_methods, reason = "a bench has no shutdown to wait for the connection")]
         tokio::spawn(connection);
-        Self { sender, server: server.clone() }
+        Self { sender, server: server.clone(), header: None }
     }
 
     pub(crate) async fn post(&mut self, path: &str, body: &Bytes) -> Sample {
@@ -53,6 +67,9 @@ impl Connection {
             .header("content-type", "application/json");
         if let Some(token) = &self.server.token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some((name, value)) = self.header {
+            request = request.header(name, value);
         }
         let request = request.body(Full::new(body.clone())).expect("the request is well formed");
         self.sender.ready().await.expect("the connection stays open");
@@ -64,6 +81,7 @@ impl Connection {
         while let Some(frame) = stream.frame().await {
             if let Ok(data) = frame.expect("the answer arrives whole").into_data() {
                 sample.body.extend_from_slice(&data);
+                sample.pieces.push((start.elapsed(), sample.body.len()));
             }
             // The chunk that only names the role is no token yet.
             if sample.first.is_zero() && !role_only(&sample.body) {
