@@ -1,15 +1,16 @@
 //! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
-//! Layout: [`Runtime`] the door; `account` what the calls of a request share; `execute` runs the steps of a Decision; `leg` one call
-//! that answers; [`Answer`] the answer on its way to the caller;
-//! `settle` the receipt; `spend` what is set aside before a call and settled after; `report` what was spent; [`RetryPolicy`] when
-//! a call is made again; `health` what was seen of each target, `pace` how fast its answers were; `cache` answers that were given
-//! before; [`Sensor`] the state of the machine; [`Registry`] the targets there are.
+//! Layout: [`Runtime`] the door; `account` what the calls of a request share, `spend` what is set aside for them, `masked` what leaves
+//! in place of the request; `execute` runs the steps of a Decision, `hedge`, `draft` and `cascade` in other ways than one after the
+//! other; `leg` is one call that answers, `half` one of several; [`Answer`] the answer on its way to the caller, `revise` and `log` one
+//! that changes on the way, by what `patch` finds; `settle` the receipt; `report` what was spent; [`RetryPolicy`] when a call is made again;
+//! `health` what was seen of each target, `pace` how fast its answers were; `cache` answers that were given before; [`Sensor`] the state of
+//! the machine; [`Registry`] the targets there are.
 //!
 //! Invariants: the runtime sees only [`inshore_domain::Backend`]s; it knows no wire format, no provider and no engine.
 //! Data walks the road once, forward: nothing after `decide` re-decides, a failed step consults the next step of the
-//! same Decision, and after the first piece of an answer no other target is tried. An answer ends only after its receipt
-//! is committed.
+//! same Decision, and after the first piece of an answer no other target is tried, except where the caller takes revisions. An answer
+//! ends only after its receipt is committed.
 #![forbid(unsafe_code)]
 
 mod account;

@@ -111,7 +111,7 @@ fn settings(plan: &Planned, ground: &Ground<'_>, seats: &[Seat<'_>], best: &Outl
         // Then that nothing leaves and nothing is paid is not only expected.
         Placement::Device => Feature { stays_here: true, prefer: Some(Prefer::Local), ..asked },
         Placement::Hybrid => {
-            Feature { strategy: Some(Strategy::Fallback), prefer: Some(Prefer::Local), ..asked }
+            Feature { strategy: Some(Strategy::Cascade), prefer: Some(Prefer::Local), ..asked }
         }
         Placement::Edge | Placement::Cloud => {
             let with = |prefer| Feature { prefer: Some(prefer), ..asked.clone() };
