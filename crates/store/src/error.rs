@@ -47,6 +47,12 @@ pub enum StoreError {
         /// What SQLite said.
         detail: String,
     },
+    /// The journal beside the database is of another database, or of another state of this one.
+    #[error("`{}` does not belong to the database beside it", path.display())]
+    OtherJournal {
+        /// The file of the journal.
+        path: PathBuf,
+    },
     /// No room on the disk.
     #[error("no space is left for `{}`", path.display())]
     DiskFull {
@@ -81,6 +87,7 @@ impl StoreError {
             Self::NewerSchema { .. } => "newer_schema",
             Self::InUse { .. } => "in_use",
             Self::Damaged { .. } => "damaged",
+            Self::OtherJournal { .. } => "other_journal",
             Self::DiskFull { .. } => "disk_full",
             Self::Unavailable { .. } => "unavailable",
             Self::AlreadySettled { .. } => "already_settled",
@@ -100,6 +107,9 @@ impl StoreError {
             Self::Damaged { .. } => Some(
                 "restore a backup, or move the file away to start with an empty store; it was left as it is",
             ),
+            Self::OtherJournal { .. } => Some(
+                "put the database and the files beside it back together; to go on without what is in the file, move it away",
+            ),
             Self::DiskFull { .. } => Some("free some space; the store goes on by itself"),
             Self::Unavailable { .. } | Self::AlreadySettled { .. } | Self::Closed => None,
         }
@@ -107,6 +117,16 @@ impl StoreError {
 
     pub(crate) fn unavailable(path: &Path, detail: impl ToString) -> Self {
         Self::Unavailable { path: path.to_path_buf(), detail: detail.to_string() }
+    }
+
+    /// Sorts what the operating system said by what can be done about it.
+    pub(crate) fn from_io(path: &Path, error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path: path.to_path_buf() }
+            }
+            _ => Self::unavailable(path, error),
+        }
     }
 
     /// Sorts what SQLite said by what can be done about it.

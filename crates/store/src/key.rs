@@ -21,6 +21,11 @@ impl Key {
         Self(Zeroizing::new(bytes))
     }
 
+    /// The bytes themselves, to make other keys of.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
     /// The salt of a database with this key. SQLCipher would draw one at random; ours is a fingerprint of the key, so
     /// that a wrong key and a damaged file can be told apart by the first bytes of the file. With a raw key the salt
     /// enters only the key of the page checksums, and a hash of 256 random bits tells nothing about them.

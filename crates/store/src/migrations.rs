@@ -17,6 +17,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "receipts", sql: include_str!("../migrations/0001_receipts.sql") },
     Migration { name: "books", sql: include_str!("../migrations/0002_books.sql") },
+    Migration { name: "journal", sql: include_str!("../migrations/0003_journal.sql") },
 ];
 
 /// Which steps have been taken. Kept apart from the numbered ones: it must be there before the first.

@@ -1,5 +1,4 @@
-//! The thread that reads, so that a long list never delays a commit. It also copies the write-ahead log back into the
-//! database file, which would delay one too.
+//! The thread that reads, so that a long list never delays a commit.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,8 +26,6 @@ pub(crate) enum Read {
     Books(Reply<Vec<Balance>>),
     /// Check the whole file, the books too.
     Verify(Reply<()>),
-    /// Copy what is in the log into the database file, as far as that goes without anybody waiting.
-    Checkpoint,
     /// Answer what is queued, close the connection, then answer this.
     Close(oneshot::Sender<()>),
 }
@@ -41,7 +38,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(connection: Connection, path: PathBuf, lock: Arc<Lock>) -> Result<Self, StoreError> {
-        // A slip in a query cannot change anything; checkpoints are still allowed.
+        // A slip in a query cannot change anything.
         let guarded = connection.pragma_update(None, "query_only", true);
         guarded.map_err(|error| StoreError::from_sqlite(&path, &error))?;
         Ok(Self { connection, path, _lock: lock })
@@ -61,7 +58,6 @@ impl Reader {
                 }
                 Read::Books(reply) => drop(reply.send(self.books())),
                 Read::Verify(reply) => drop(reply.send(self.verify())),
-                Read::Checkpoint => self.checkpoint(),
                 Read::Close(done) => {
                     reads.close();
                     closing.push(done);
@@ -108,13 +104,6 @@ impl Reader {
         match self.answer(first_text(&self.connection, "PRAGMA integrity_check(1)"))? {
             Some(problem) if problem != "ok" => Err(self.damaged(problem)),
             _ => self.audit(),
-        }
-    }
-
-    fn checkpoint(&self) {
-        let passive = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = passive {
-            tracing::warn!(%error, "the write-ahead log could not be copied back");
         }
     }
 }

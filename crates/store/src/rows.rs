@@ -12,6 +12,7 @@ use inshore_domain::{
 };
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 
 use crate::detail;
 
@@ -91,58 +92,131 @@ fn sensitivity_number(sensitivity: Sensitivity) -> i64 {
     }
 }
 
-/// Writes a receipt, with its lists already encoded, as row `seq`, which must be a new one.
-pub(crate) fn insert(
-    connection: &Connection,
+/// One receipt as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReceiptRow<'r> {
     seq: i64,
-    receipt: &Receipt,
+    id: [u8; 16],
+    request: [u8; 16],
+    trace: [u8; 16],
+    at: i64,
     account: i64,
-    detail: &[u8],
-) -> rusqlite::Result<()> {
-    let answered = receipt.answered_by.as_ref();
-    let (code, message) = match &receipt.outcome {
-        Outcome::Failed { code, message } => (Some(clamp(code)), Some(clamp(message))),
-        Outcome::Answered | Outcome::Cancelled => (None, None),
-    };
-    let sum = |of: fn(&inshore_domain::EgressRecord) -> u64| {
-        signed(receipt.egress.iter().map(of).fold(0, u64::saturating_add))
-    };
-    connection.prepare_cached(INSERT)?.execute(params![
-        seq,
-        receipt.id.to_bits().to_be_bytes(),
-        receipt.request.to_bits().to_be_bytes(),
-        receipt.trace.to_bits().to_be_bytes(),
-        signed(receipt.at.unix_millis()),
-        account,
-        clamp(&receipt.principal.app),
-        receipt.principal.user.as_deref().map(clamp),
-        receipt.principal.organisation.as_deref().map(clamp),
-        receipt.feature.as_deref().map(clamp),
-        profile_number(receipt.profile),
-        clamp(&receipt.asked),
-        answered.map(|by| clamp(&by.target.0)),
-        answered.map(|by| tier_number(by.tier)),
-        answered.map(|by| clamp(&by.model)),
-        strategy_number(receipt.strategy),
-        sensitivity_number(receipt.sensitivity),
-        receipt.usage.prompt_tokens,
-        receipt.usage.cached_tokens,
-        receipt.usage.cache_write_tokens,
-        receipt.usage.output_tokens,
-        receipt.usage.reasoning_tokens,
-        signed(micros(receipt.timings.queued)),
-        receipt.timings.first_token.map(|time| signed(micros(time))),
-        signed(micros(receipt.timings.total)),
-        sum(|record| record.bytes_out),
-        sum(|record| record.bytes_in),
-        receipt.cost.micros,
-        receipt.cost.currency.code(),
-        outcome_number(&receipt.outcome),
-        code,
-        message,
-        detail,
-    ])?;
-    Ok(())
+    app: &'r str,
+    user: Option<&'r str>,
+    organisation: Option<&'r str>,
+    feature: Option<&'r str>,
+    profile: i64,
+    asked: &'r str,
+    target: Option<&'r str>,
+    tier: Option<i64>,
+    model: Option<&'r str>,
+    strategy: i64,
+    sensitivity: i64,
+    usage: [u32; 5],
+    queued_micros: i64,
+    first_token_micros: Option<i64>,
+    total_micros: i64,
+    bytes_out: i64,
+    bytes_in: i64,
+    cost_micros: i64,
+    cost_currency: &'r str,
+    outcome: i64,
+    code: Option<&'r str>,
+    message: Option<&'r str>,
+    detail: &'r [u8],
+}
+
+impl<'r> ReceiptRow<'r> {
+    /// `detail` is what [`detail::encode`] makes of the receipt, outside of the turn of whoever writes.
+    pub(crate) fn of(seq: i64, receipt: &'r Receipt, account: i64, detail: &'r [u8]) -> Self {
+        let answered = receipt.answered_by.as_ref();
+        let (code, message) = match &receipt.outcome {
+            Outcome::Failed { code, message } => (Some(clamp(code)), Some(clamp(message))),
+            Outcome::Answered | Outcome::Cancelled => (None, None),
+        };
+        let sum = |of: fn(&inshore_domain::EgressRecord) -> u64| {
+            signed(receipt.egress.iter().map(of).fold(0, u64::saturating_add))
+        };
+        let usage = &receipt.usage;
+        Self {
+            seq,
+            id: receipt.id.to_bits().to_be_bytes(),
+            request: receipt.request.to_bits().to_be_bytes(),
+            trace: receipt.trace.to_bits().to_be_bytes(),
+            at: signed(receipt.at.unix_millis()),
+            account,
+            app: clamp(&receipt.principal.app),
+            user: receipt.principal.user.as_deref().map(clamp),
+            organisation: receipt.principal.organisation.as_deref().map(clamp),
+            feature: receipt.feature.as_deref().map(clamp),
+            profile: profile_number(receipt.profile),
+            asked: clamp(&receipt.asked),
+            target: answered.map(|by| clamp(&by.target.0)),
+            tier: answered.map(|by| tier_number(by.tier)),
+            model: answered.map(|by| clamp(&by.model)),
+            strategy: strategy_number(receipt.strategy),
+            sensitivity: sensitivity_number(receipt.sensitivity),
+            usage: [
+                usage.prompt_tokens,
+                usage.cached_tokens,
+                usage.cache_write_tokens,
+                usage.output_tokens,
+                usage.reasoning_tokens,
+            ],
+            queued_micros: signed(micros(receipt.timings.queued)),
+            first_token_micros: receipt.timings.first_token.map(|time| signed(micros(time))),
+            total_micros: signed(micros(receipt.timings.total)),
+            bytes_out: sum(|record| record.bytes_out),
+            bytes_in: sum(|record| record.bytes_in),
+            cost_micros: receipt.cost.micros,
+            cost_currency: receipt.cost.currency.code(),
+            outcome: outcome_number(&receipt.outcome),
+            code,
+            message,
+            detail,
+        }
+    }
+
+    /// Adds it to the table.
+    pub(crate) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let [prompt, cached, cache_write, output, reasoning] = self.usage;
+        connection.prepare_cached(INSERT)?.execute(params![
+            self.seq,
+            self.id,
+            self.request,
+            self.trace,
+            self.at,
+            self.account,
+            self.app,
+            self.user,
+            self.organisation,
+            self.feature,
+            self.profile,
+            self.asked,
+            self.target,
+            self.tier,
+            self.model,
+            self.strategy,
+            self.sensitivity,
+            prompt,
+            cached,
+            cache_write,
+            output,
+            reasoning,
+            self.queued_micros,
+            self.first_token_micros,
+            self.total_micros,
+            self.bytes_out,
+            self.bytes_in,
+            self.cost_micros,
+            self.cost_currency,
+            self.outcome,
+            self.code,
+            self.message,
+            self.detail,
+        ])?;
+        Ok(())
+    }
 }
 
 /// Reads one receipt.
@@ -181,6 +255,13 @@ pub(crate) fn make_known(connection: &Connection, id: ReceiptId, seq: i64) -> ru
     let sql = "INSERT INTO receipt_ids VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![id.to_bits().to_be_bytes(), seq])?;
     Ok(())
+}
+
+/// The greatest id that `receipt_ids` knows.
+pub(crate) fn greatest_known(connection: &Connection) -> rusqlite::Result<Option<ReceiptId>> {
+    let id: Option<[u8; 16]> =
+        connection.query_row("SELECT max(id) FROM receipt_ids", [], |row| row.get(0))?;
+    Ok(id.map(|id| ReceiptId::from_bits(u128::from_be_bytes(id))))
 }
 
 /// The ids of the receipts after row `seq`.

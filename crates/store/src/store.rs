@@ -18,9 +18,9 @@ use crate::books::{
 use crate::connection::{connect, prepare};
 use crate::desk::Desk;
 use crate::error::StoreError;
+use crate::folder::Folder;
 use crate::key::Key;
 use crate::lock::Lock;
-use crate::migrations::migrate;
 use crate::reader::{self, Read, Reader};
 use crate::work::{Close, Doubts, EXPIRED_AT_ONCE, Expire, Lost, Reserve, Settle, Work};
 use crate::writer::{self, Common, Order, Writer};
@@ -107,26 +107,28 @@ impl Shared {
 }
 
 impl Store {
-    /// Opens the database, or makes it when the file is missing or empty, and brings its schema up to date. Reservations that
-    /// a process left open which has died are in doubt from then on. Blocks.
+    /// Opens the database, or makes it when the file is missing or empty, brings its schema up to date, and brings to its
+    /// tables what a process that has died left in its journal. Reservations that it left open are in doubt from then on.
+    /// Blocks.
     ///
     /// # Errors
-    /// [`StoreError::InUse`], [`StoreError::WrongKey`], [`StoreError::NotAStore`], [`StoreError::NewerSchema`],
+    /// [`StoreError::InUse`], [`StoreError::OtherJournal`], [`StoreError::WrongKey`], [`StoreError::NotAStore`], [`StoreError::NewerSchema`],
     /// [`StoreError::Damaged`], and the operating system's refusals. Whatever the error, the file stays as it was.
     pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
         let StoreOptions { path, key, retained, currency } = options;
         let lock = Arc::new(Lock::take(&path)?);
         prepare(&path, &key)?;
-        let mut writing = connect(&path, &key)?;
-        migrate(&mut writing, &path)?;
-        let reading = connect(&path, &key)?;
+        let (mirror, lost) = (Arc::new(Mirror::new(currency)), Arc::new(Lost::default()));
+        let retained = i64::from(retained.max(1));
+        let common = Common { currency, mirror: Arc::clone(&mirror), lost: Arc::clone(&lost), retained };
+        let (mut folder, left) = Folder::open(&path, &key, &common, Arc::clone(&lock))?;
+        let (reading, asking) = (connect(&path, &key)?, connect(&path, &key)?);
+        let (journal, state) = folder.begin(key, left)?;
 
         let (reads, read_queue) = mpsc::channel(reader::QUEUE);
         let (orders, order_queue) = mpsc::channel(writer::QUEUE);
-        let reader = Reader::new(reading, path.clone(), Arc::clone(&lock))?;
-        let (mirror, lost) = (Arc::new(Mirror::new(currency)), Arc::new(Lost::default()));
-        let common = Common { currency, mirror: Arc::clone(&mirror), lost: Arc::clone(&lost) };
-        let writer = Writer::new(writing, path.clone(), retained, common, order_queue, reads.clone(), lock)?;
+        let reader = Reader::new(reading, path.clone(), lock)?;
+        let writer = Writer::new(asking, path.clone(), journal, state, common, order_queue);
         let desk = Arc::new(Desk::new(writer));
         let start = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let started = thread::Builder::new().name(name.to_owned()).spawn(work);
@@ -134,10 +136,9 @@ impl Store {
         };
         let reading = start("store-read", Box::new(move || reader.run(read_queue)))?;
         let at_desk = Arc::clone(&desk);
-        let writing = start("store-write", Box::new(move || at_desk.work()))?;
+        let writing = start("store-write", Box::new(move || at_desk.work(folder)))?;
         let writer = writing.thread().clone();
         lost.wake(writer.clone());
-        // The writer ends first: it asks the reader to copy the log back.
         let threads = Threads { writer, running: vec![writing, reading] };
         let shared = Shared { orders, reads, desk, mirror, lost, threads };
         Ok(Self { shared: Arc::new(shared) })
@@ -170,8 +171,8 @@ impl Store {
         async move { answer.await?.take().ok_or(ReserveError::Store(StoreError::Closed)) }
     }
 
-    /// Writes a receipt, closes its reservations, and returns when all that is committed, in one transaction (the crate's
-    /// first page says what that survives). Callers that wait at the same time share a transaction.
+    /// Writes a receipt, closes its reservations, and returns when all that is committed, in one record of the journal (the
+    /// crate's first page says what that survives). Callers that wait at the same time share a record.
     ///
     /// A closing never settles more than was reserved: the rest is disputed. A reservation that is closed already, or was
     /// never made, stays as it is and is disputed too. Neither keeps the receipt or the other closings from being written:
@@ -180,8 +181,8 @@ impl Store {
     /// The order is queued by the call itself, not by the first poll: the work is done even if the future is dropped.
     /// Only when the queue is full (4096 waiting) does the future wait for room, and dropping it then gives up.
     ///
-    /// When nobody else is writing, the call itself runs the transaction (some 20 µs, without waiting for any lock or
-    /// disk); otherwise the writer's thread does.
+    /// When nobody else is writing, the call itself writes the record (some 10 µs, without waiting for any lock or
+    /// disk); otherwise whoever is at it does.
     ///
     /// Texts longer than 4096 bytes are cut; times are kept in microseconds.
     ///
@@ -260,13 +261,16 @@ impl Store {
         self.read(Read::Books).await
     }
 
-    /// The receipt with this id, where there is one.
+    /// The receipt with this id, where there is one. Like all that reads, it waits until what was committed before is in the
+    /// tables, a few milliseconds at most, and fails where the database cannot take it.
     pub async fn receipt(&self, id: ReceiptId) -> Result<Option<Receipt>, StoreError> {
+        self.fold().await?;
         self.read(|reply| Read::Receipt(id, reply)).await
     }
 
     /// The receipts committed last, newest first; at most [`MAX_LISTED`].
     pub async fn receipts(&self, limit: u32) -> Result<Vec<Receipt>, StoreError> {
+        self.fold().await?;
         self.read(|reply| Read::Newest(limit.min(MAX_LISTED), reply)).await
     }
 
@@ -295,13 +299,13 @@ impl Store {
         Ok(())
     }
 
-    /// Brings the tables up to date that the reader is about to read.
+    /// Brings all that was ordered before to the tables that the reader is about to read.
     async fn fold(&self) -> Result<(), StoreError> {
         let (done, answer) = oneshot::channel();
-        self.order(Work::Fold(done), answer).await
+        self.give(Order::Fold(done), answer).await
     }
 
-    /// Queues an order by the call itself, and gives its answer.
+    /// Queues work by the call itself, and gives its answer.
     fn order<T, E>(
         &self,
         work: Work,
@@ -311,7 +315,19 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let queued = self.shared.orders.try_send(Order::Work(work));
+        self.give(Order::Work(work), answer)
+    }
+
+    fn give<T, E>(
+        &self,
+        order: Order,
+        answer: oneshot::Receiver<Result<T, E>>,
+    ) -> impl Future<Output = Result<T, E>> + Send + 'static + use<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let queued = self.shared.orders.try_send(order);
         self.shared.carry_out();
         let shared = Arc::clone(&self.shared);
         async move {

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use inshore_domain::{Closing, Receipt, Reservation, ReservationId, Timestamp};
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::books::{
@@ -13,6 +12,7 @@ use crate::books::{
 use crate::detail;
 use crate::error::StoreError;
 use crate::state::State;
+use crate::written::Pen;
 
 /// Where an answer goes.
 pub(crate) type Reply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
@@ -20,15 +20,13 @@ pub(crate) type Reply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 /// Most doubts that one transaction turns into charges: about a millisecond of work.
 pub(crate) const EXPIRED_AT_ONCE: usize = 128;
 
-/// Something to do in a transaction.
+/// Something to do.
 pub(crate) enum Work {
     Reserve(Reserve),
     Settle(Settle),
     Close(Close),
     Expire(Expire),
     Doubts(Doubts),
-    /// Bring the tables up to date, for whoever is about to read them.
-    Fold(Reply<()>),
     /// Release reservations of which nobody ever heard.
     Forget(Vec<ReservationId>),
 }
@@ -117,20 +115,20 @@ impl Settle {
     /// All or nothing, as far as the receipt goes: when it is there already, nothing is closed either.
     fn carry_out(
         &self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         state: &mut State,
     ) -> rusqlite::Result<Result<Settled, StoreError>> {
         let receipt = &*self.receipt;
-        if state.receipts.has(connection, receipt.id)? {
+        if state.receipts.has(pen.connection, receipt.id)? {
             return Ok(Err(StoreError::AlreadySettled { id: receipt.id }));
         }
-        let account = state.books.count(connection, receipt, &self.account)?;
-        state.receipts.add(connection, receipt, account, &self.detail)?;
+        let account = state.books.count(pen, receipt, &self.account)?;
+        state.receipts.add(pen, receipt, account, &self.detail)?;
         let took = u64::try_from(receipt.timings.total.as_millis()).unwrap_or(u64::MAX);
         let at = Timestamp::from_unix_millis(receipt.at.unix_millis().saturating_add(took));
         let mut settled = Settled::default();
         for (id, closing) in &self.closings {
-            settled.disputes.extend(disputes(state.books.close(connection, *id, *closing, at)?, *id));
+            settled.disputes.extend(disputes(state.books.close(pen, *id, *closing, at)?, *id));
         }
         Ok(Ok(settled))
     }
@@ -144,24 +142,23 @@ fn disputes(closed: Closed, reservation: ReservationId) -> Vec<Dispute> {
 }
 
 impl Work {
-    /// Does it, within a transaction. May be called again after that was rolled back.
-    pub(crate) fn carry_out(&mut self, connection: &Connection, state: &mut State) -> rusqlite::Result<()> {
+    /// Does it in memory, and writes down what there is to commit. May be called again when that could not be committed.
+    pub(crate) fn carry_out(&mut self, pen: &mut Pen<'_>, state: &mut State) -> rusqlite::Result<()> {
         match self {
             Self::Reserve(work) => {
-                work.outcome = Some(state.books.reserve(connection, &work.reservation, &work.account)?);
+                work.outcome = Some(state.books.reserve(pen, &work.reservation, &work.account)?);
             }
-            Self::Settle(work) => work.outcome = Some(work.carry_out(connection, state)?),
+            Self::Settle(work) => work.outcome = Some(work.carry_out(pen, state)?),
             Self::Close(work) => {
-                work.outcome = Some(state.books.close(connection, work.id, work.closing, work.at)?);
+                work.outcome = Some(state.books.close(pen, work.id, work.closing, work.at)?);
             }
             Self::Expire(work) => {
-                work.outcome = state.books.expire(connection, work.before, work.at, EXPIRED_AT_ONCE)?;
+                work.outcome = state.books.expire(pen, work.before, work.at, EXPIRED_AT_ONCE)?;
             }
             Self::Doubts(work) => work.outcome = state.books.doubts(work.limit),
-            Self::Fold(_) => state.fold(connection)?,
             Self::Forget(ids) => {
                 for id in ids {
-                    state.books.forget(connection, *id)?;
+                    state.books.forget(pen, *id)?;
                 }
             }
         }
@@ -188,7 +185,6 @@ impl Work {
             }
             Self::Expire(work) => drop(work.done.send(Ok(work.outcome))),
             Self::Doubts(work) => drop(work.done.send(Ok(work.outcome))),
-            Self::Fold(done) => drop(done.send(Ok(()))),
             Self::Forget(_) => {}
         }
     }
@@ -201,7 +197,6 @@ impl Work {
             Self::Close(work) => drop(work.done.send(Err(error.clone().into()))),
             Self::Expire(work) => drop(work.done.send(Err(error.clone()))),
             Self::Doubts(work) => drop(work.done.send(Err(error.clone()))),
-            Self::Fold(done) => drop(done.send(Err(error.clone()))),
             // They stay open, and are in doubt when the store is opened the next time.
             Self::Forget(ids) => {
                 tracing::error!(reservations = ids.len(), "reservations could not be released")

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use inshore_domain::{Claim, Currency, Measure, Timestamp, Window};
 use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
 
 use super::ledger::{amount, signed};
 use super::mirror::Mirror;
 use super::names::CounterParts;
 use crate::rows::{unreadable, word_of};
+use crate::written::{Pen, Written};
 
 /// Most counters whose window is not over. A cap that counts each user or feature by itself has as many as there are names;
 /// at about 200 bytes each these are 13 MiB, and beyond them a new name is refused.
@@ -68,8 +70,88 @@ struct Counter {
     used: Used,
     /// What [`Mirror`] shows of it.
     shown: Arc<AtomicU64>,
-    /// Changed since it was written to its row.
+    /// Changed since the last fold was made.
     unwritten: bool,
+    /// Its row is about to be changed by a fold that is not committed yet.
+    folding: bool,
+}
+
+/// A counter that nothing was taken from yet, as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CounterRow<'r> {
+    counter: i64,
+    cap: &'r str,
+    subject: &'r str,
+    measure: &'r str,
+    window: &'r str,
+    currency: &'r str,
+    since: i64,
+    ends: i64,
+}
+
+impl<'r> CounterRow<'r> {
+    fn of(counter: i64, parts: &'r CounterParts<'r>) -> Self {
+        Self {
+            counter,
+            cap: parts.cap,
+            subject: parts.subject,
+            measure: parts.measure.as_str(),
+            window: parts.window.as_str(),
+            currency: parts.currency.as_ref().map_or("", Currency::code),
+            since: signed(parts.since),
+            ends: signed(parts.ends().unix_millis()),
+        }
+    }
+
+    /// Adds it to the table.
+    pub(crate) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.put(connection, Used::default())
+    }
+
+    /// Adds it to the table, or changes what is used of it there.
+    fn put(&self, connection: &Connection, used: Used) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO counters (counter, cap, subject, measure, window, currency, since, ends, settled, reserved, \
+                in_doubt) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+            ON CONFLICT (counter) DO UPDATE SET settled = ?9, reserved = ?10, in_doubt = ?11";
+        connection.prepare_cached(sql)?.execute(params![
+            self.counter,
+            self.cap,
+            self.subject,
+            self.measure,
+            self.window,
+            self.currency,
+            self.since,
+            self.ends,
+            signed(used.settled),
+            signed(used.reserved),
+            signed(used.in_doubt),
+        ])?;
+        Ok(())
+    }
+}
+
+/// What has changed of counters, for their table.
+#[derive(Debug)]
+pub(crate) struct CounterChanges {
+    /// With the whole key: a row may have been removed as one of an old window while its counter was asked for again.
+    all: Vec<(i64, Box<[u8]>, Used)>,
+    /// Rows of windows that were over at this time may leave.
+    old: Option<Timestamp>,
+}
+
+impl CounterChanges {
+    /// Brings the table up to date.
+    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for (number, key, used) in &self.all {
+            let parts = CounterParts::unpack(key).ok_or_else(|| missing(*number))?;
+            CounterRow::of(*number, &parts).put(connection, *used)?;
+        }
+        let Some(old) = self.old else { return Ok(()) };
+        let sql = "DELETE FROM counters WHERE counter <= (SELECT max(counter) FROM counters) - ?1 AND ends <= ?2 \
+            AND reserved = 0 AND in_doubt = 0";
+        connection.prepare_cached(sql)?.execute([KEPT, signed(old.unix_millis())])?;
+        Ok(())
+    }
 }
 
 /// The counters whose window is not over, and those that something is still set aside in.
@@ -80,11 +162,17 @@ pub(crate) struct Counters {
     numbers: HashMap<Box<[u8]>, i64>,
     buffer: Vec<u8>,
     unwritten: Vec<i64>,
+    /// In folds that are not committed yet.
+    folding: Vec<i64>,
+    /// The greatest number there is.
+    last: i64,
     /// Changed since the mirror saw them; some may have left.
     touched: Vec<i64>,
     gone: Vec<Box<[u8]>>,
     /// A row was added since old ones were removed.
     grown: bool,
+    /// When a fold that removes old rows is committed, the counters of windows that were over at this time may leave.
+    leaving: Option<Timestamp>,
     /// When the next window is over; before that there is nothing to let go of.
     next_end: Timestamp,
     /// Windows that ended by then may have rows and not be in memory; all others are.
@@ -107,9 +195,13 @@ impl Counters {
             numbers: HashMap::new(),
             buffer: Vec::new(),
             unwritten: Vec::new(),
+            folding: Vec::new(),
+            last: connection
+                .query_row("SELECT coalesce(max(counter), 0) FROM counters", [], |row| row.get(0))?,
             touched: Vec::new(),
             gone: Vec::new(),
             grown: false,
+            leaving: None,
             next_end: now,
             let_go: now,
             most: MOST,
@@ -151,7 +243,8 @@ impl Counters {
         self.touched.push(number);
         let shown = Arc::new(AtomicU64::new(used.all()));
         let (measure, ends) = (parts.measure, parts.ends());
-        self.all.insert(number, Counter { key, measure, ends, used, shown, unwritten: false });
+        self.all
+            .insert(number, Counter { key, measure, ends, used, shown, unwritten: false, folding: false });
     }
 
     /// The number of the counter that a claim names; `None` where nothing was ever counted.
@@ -182,7 +275,7 @@ impl Counters {
     /// Makes the counter that a claim names, and gives its number; `None` when there are too many.
     pub(crate) fn create(
         &mut self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         claim: &Claim,
         now: Timestamp,
     ) -> rusqlite::Result<Option<i64>> {
@@ -193,20 +286,23 @@ impl Counters {
             return Ok(None);
         }
         let parts = CounterParts::of(claim, self.currency);
-        let sql = "INSERT INTO counters (cap, subject, measure, window, currency, since, ends, settled, reserved, in_doubt) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0)";
-        let number = connection.prepare_cached(sql)?.insert(params![
-            parts.cap,
-            parts.subject,
-            parts.measure.as_str(),
-            parts.window.as_str(),
-            parts.currency.as_ref().map_or("", Currency::code),
-            signed(parts.since),
-            signed(parts.ends().unix_millis()),
-        ])?;
+        self.last += 1;
+        let number = self.last;
+        pen.write(&Written::Counter(CounterRow::of(number, &parts)))?;
         self.enter(number, &parts, Used::default());
+        // Not let go of before its row is in the table, where it would be looked for.
+        self.mark(number);
         self.grown = true;
         Ok(Some(number))
+    }
+
+    /// Its row is to be written.
+    fn mark(&mut self, number: i64) {
+        if let Some(counter) = self.all.get_mut(&number)
+            && !std::mem::replace(&mut counter.unwritten, true)
+        {
+            self.unwritten.push(number);
+        }
     }
 
     /// Makes sure that a counter is in memory.
@@ -237,31 +333,35 @@ impl Counters {
             unreadable("counters", format!("counter {number} does not hold what is taken from it"))
         })?;
         self.touched.push(number);
-        if !std::mem::replace(&mut counter.unwritten, true) {
-            self.unwritten.push(number);
-        }
+        self.mark(number);
         Ok(())
     }
 
-    /// Writes what has changed to the rows, and lets go of windows that were over at `now`.
-    pub(crate) fn fold(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-        let sql = "UPDATE counters SET settled = ?2, reserved = ?3, in_doubt = ?4 WHERE counter = ?1";
-        let mut statement = connection.prepare_cached(sql)?;
+    /// What has changed since the last call, for the table. `now` is when the last reservation was made.
+    pub(crate) fn take_changes(&mut self, now: Timestamp) -> CounterChanges {
+        let mut all = Vec::with_capacity(self.unwritten.len());
         for number in self.unwritten.drain(..) {
             if let Some(counter) = self.all.get_mut(&number) {
-                counter.unwritten = false;
-                let Used { settled, reserved, in_doubt } = counter.used;
-                statement.execute([number, signed(settled), signed(reserved), signed(in_doubt)])?;
+                (counter.unwritten, counter.folding) = (false, true);
+                self.folding.push(number);
+                all.push((number, counter.key.clone(), counter.used));
             }
         }
-        if !std::mem::take(&mut self.grown) {
-            return Ok(());
+        let old = std::mem::take(&mut self.grown).then_some(now);
+        self.leaving = old.or(self.leaving);
+        CounterChanges { all, old }
+    }
+
+    /// All changes that were taken are in the table.
+    pub(crate) fn folded(&mut self) {
+        for number in self.folding.drain(..) {
+            if let Some(counter) = self.all.get_mut(&number) {
+                counter.folding = false;
+            }
         }
-        self.let_go(now);
-        let sql = "DELETE FROM counters WHERE counter <= (SELECT max(counter) FROM counters) - ?1 AND ends <= ?2 \
-            AND reserved = 0 AND in_doubt = 0";
-        connection.prepare_cached(sql)?.execute([KEPT, signed(now.unix_millis())])?;
-        Ok(())
+        if let Some(now) = self.leaving.take() {
+            self.let_go(now);
+        }
     }
 
     /// Forgets the counters of windows that are over, but for those that hold something and those whose row is behind.
@@ -270,7 +370,7 @@ impl Counters {
         let mut next_end = Timestamp::from_unix_millis(u64::MAX);
         self.all.retain(|_, counter| {
             let over = counter.ends <= now;
-            let stays = !over || counter.used.held() > 0 || counter.unwritten;
+            let stays = !over || counter.used.held() > 0 || counter.unwritten || counter.folding;
             if !stays {
                 numbers.remove(&counter.key);
                 gone.push(counter.key.clone());
@@ -307,6 +407,7 @@ fn missing(number: i64) -> rusqlite::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::written::write_down;
 
     fn memory() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
@@ -331,11 +432,13 @@ mod tests {
             warn_at: None,
         };
         let create = |counters: &mut Counters, subject, at| {
-            counters.create(&connection, &claim(subject, at), time(at)).unwrap()
+            write_down(&connection, |pen| counters.create(pen, &claim(subject, at), time(at))).unwrap()
         };
         let ann = create(&mut counters, "ann", 0).unwrap();
         assert!(create(&mut counters, "bob", 0).is_some());
         assert_eq!(create(&mut counters, "cid", 0), None);
+        counters.take_changes(time(0)).write(&connection).unwrap();
+        counters.folded();
         // Of two windows that are over, one still holds something.
         counters.change(ann, |_, used| used.reserve(1)).unwrap();
         assert!(create(&mut counters, "cid", HOUR).is_some());

@@ -2,8 +2,10 @@
 
 use inshore_domain::{Amounts, ReceiptId, ReservationId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 
 use crate::rows::unreadable;
+use crate::written::{Pen, Written};
 
 /// Milliseconds in a day of UTC, which has no leap seconds in Unix time.
 pub(crate) const DAY: u64 = 86_400_000;
@@ -101,31 +103,71 @@ pub(crate) fn decode(bytes: &[u8]) -> rusqlite::Result<Vec<i64>> {
     Ok(numbers.into_iter().map(signed).collect())
 }
 
-/// Adds a row, and gives its number.
-pub(crate) fn append(connection: &Connection, entry: &Entry) -> rusqlite::Result<i64> {
-    let postings = entry.postings;
+/// A row as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LedgerRow<'r> {
+    seq: i64,
+    entry: i64,
+    reservation: [u8; 16],
+    receipt: [u8; 16],
+    account: i64,
+    at: i64,
+    day: i64,
+    /// Available, reserved, in doubt and spent.
+    postings: [i64; 4],
+    /// Tokens, calls and bytes.
+    used: [i64; 3],
+    counters: &'r [u8],
+}
+
+impl LedgerRow<'_> {
+    /// Adds it to the table.
+    pub(crate) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let [available, reserved, in_doubt, spent] = self.postings;
+        let [tokens, calls, bytes_out] = self.used;
+        connection
+            .prepare_cached(
+                "INSERT INTO ledger (seq, entry, reservation, receipt, account, at, day, available, reserved, in_doubt, \
+                    spent, tokens, calls, bytes_out, counters) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            )?
+            .execute(params![
+                self.seq,
+                self.entry,
+                self.reservation,
+                self.receipt,
+                self.account,
+                self.at,
+                self.day,
+                available,
+                reserved,
+                in_doubt,
+                spent,
+                tokens,
+                calls,
+                bytes_out,
+                self.counters,
+            ])?;
+        Ok(())
+    }
+}
+
+/// Writes a row down as the one with this number.
+pub(crate) fn append(pen: &mut Pen<'_>, seq: i64, entry: &Entry) -> rusqlite::Result<()> {
     let counters = if entry.kind == Kind::Reserved { encode(&entry.counters) } else { Vec::new() };
-    connection
-        .prepare_cached(
-            "INSERT INTO ledger (entry, reservation, receipt, account, at, day, available, reserved, in_doubt, spent, \
-                tokens, calls, bytes_out, counters) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?
-        .insert(params![
-            entry.kind as i64,
-            entry.reservation.to_bits().to_be_bytes(),
-            entry.receipt.to_bits().to_be_bytes(),
-            entry.account,
-            signed(entry.at.unix_millis()),
-            entry.day,
-            postings.available,
-            postings.reserved,
-            postings.in_doubt,
-            postings.spent,
-            signed(entry.amounts.tokens),
-            signed(entry.amounts.calls),
-            signed(entry.amounts.bytes_out),
-            counters,
-        ])
+    let Amounts { tokens, calls, bytes_out, .. } = entry.amounts;
+    pen.write(&Written::Ledger(LedgerRow {
+        seq,
+        entry: entry.kind as i64,
+        reservation: entry.reservation.to_bits().to_be_bytes(),
+        receipt: entry.receipt.to_bits().to_be_bytes(),
+        account: entry.account,
+        at: signed(entry.at.unix_millis()),
+        day: entry.day,
+        postings: entry.postings.all(),
+        used: [tokens, calls, bytes_out].map(signed),
+        counters: &counters,
+    }))
 }
 
 /// When the last reservation was made; the epoch where there is none.

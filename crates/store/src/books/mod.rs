@@ -1,9 +1,9 @@
 //! What may be spent and what was: the state that reservations are checked against.
 //!
 //! The ledger is the truth. Every change is a row of it first, and [`Books::apply`] is all that a row does, whether it was
-//! just added or is read again when the store is opened. What follows from the rows (counters, open reservations, daily sums)
-//! is kept in memory and written to its tables now and then (`fold`), so that a reservation costs one page at the right-hand
-//! edge of one tree, and a settlement one more, however many caps there are.
+//! just added or is read again when the store is opened. Rows are written down (`Pen`), and so are committed with the journal's
+//! next record; with what follows from them (counters, open reservations, daily sums), which is kept in memory, they come to
+//! their tables now and then ([`Changes`]).
 //!
 //! Layout: `ledger` its rows; `counters` how much of each cap is used; `requests` the same for caps of one request;
 //! `sums` what each account used on each day; `accounts` and `names` how names become numbers; `mirror` what callers see
@@ -33,14 +33,19 @@ pub(crate) use spend::spend;
 pub use spend::{SpendBy, SpendKey, SpendQuery, SpendRow, TokenSums};
 pub use words::{Balance, CloseError, Dispute, Doubt, Expired, ReserveError, Reserved, Settled, Use};
 
+pub(crate) use accounts::AccountRow;
+pub(crate) use counters::CounterRow;
+pub(crate) use ledger::LedgerRow;
+
 use accounts::Accounts;
-use counters::{Counters, Used};
+use counters::{CounterChanges, Counters, Used};
 use ledger::{Entry, Kind, Postings, day_of, signed};
-use open::{Open, OpenReservations};
+use open::{Open, OpenChanges, OpenReservations};
 use requests::Requests;
-use sums::Sums;
+use sums::{SumChanges, Sums};
 
 use crate::rows::unreadable;
+use crate::written::Pen;
 
 /// Most reservations that are open or in doubt at once. A call is open for as long as it takes, so these are sixteen times
 /// the calls that one process can have open files for; beyond them nothing is reserved until the doubts are resolved.
@@ -118,7 +123,7 @@ impl Books {
     /// Sets an amount aside in every counter that is claimed, or in none: then it says which has no room.
     pub(crate) fn reserve(
         &mut self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         reservation: &Reservation,
         account: &AccountName,
     ) -> rusqlite::Result<Result<Taken, ReserveError>> {
@@ -131,7 +136,7 @@ impl Books {
             let (counter, used) = if claim.window == Window::Request {
                 (None, self.requests.used(reservation.receipt, claim))
             } else {
-                let counter = self.counters.find(connection, claim)?;
+                let counter = self.counters.find(pen.connection, claim)?;
                 (counter, counter.map(|counter| self.counters.used(counter)).unwrap_or_default())
             };
             // Who wants nothing takes nothing, also from a cap whose limit was lowered below what is used.
@@ -155,8 +160,8 @@ impl Books {
             let counter = match counter {
                 Some(counter) => Some(*counter),
                 // Claimed twice, it may be there by now.
-                None => match self.counters.find(connection, claim)? {
-                    None => self.counters.create(connection, claim, reservation.at)?,
+                None => match self.counters.find(pen.connection, claim)? {
+                    None => self.counters.create(pen, claim, reservation.at)?,
                     found => found,
                 },
             };
@@ -165,7 +170,7 @@ impl Books {
                 counters.push(counter);
             }
         }
-        self.enter(connection, reservation, account, counters)?;
+        self.enter(pen, reservation, account, counters)?;
         let taken = reservation.claims.iter().zip(&found).map(|(claim, (_, used))| {
             let before = used.all();
             (before, before.saturating_add(reservation.amounts.of(claim.measure)))
@@ -189,14 +194,14 @@ impl Books {
 
     fn enter(
         &mut self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         reservation: &Reservation,
         account: &AccountName,
         counters: Vec<i64>,
     ) -> rusqlite::Result<()> {
-        let account = self.accounts.number(connection, account)?;
+        let account = self.accounts.number(pen, account)?;
         self.post(
-            connection,
+            pen,
             &Entry {
                 kind: Kind::Reserved,
                 reservation: reservation.id,
@@ -216,7 +221,7 @@ impl Books {
     /// Closes a reservation, or changes nothing.
     pub(crate) fn close(
         &mut self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         id: ReservationId,
         closing: Closing,
         at: Timestamp,
@@ -236,21 +241,21 @@ impl Books {
             }
         }
         let entry = open.closing(id, kind, least(asked, open.amounts), at);
-        self.post(connection, &entry)?;
+        self.post(pen, &entry)?;
         Ok(Closed::Done(disputes))
     }
 
     /// Releases a reservation of which nobody ever heard.
-    pub(crate) fn forget(&mut self, connection: &Connection, id: ReservationId) -> rusqlite::Result<()> {
+    pub(crate) fn forget(&mut self, pen: &mut Pen<'_>, id: ReservationId) -> rusqlite::Result<()> {
         let Some(open) = self.open.get(id) else { return Ok(()) };
         let entry = open.closing(id, Kind::Released, Amounts::default(), open.at);
-        self.post(connection, &entry)
+        self.post(pen, &entry)
     }
 
     /// Turns reservations that have been in doubt since before a moment into charges, `most` at a time.
     pub(crate) fn expire(
         &mut self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         before: Timestamp,
         at: Timestamp,
         most: usize,
@@ -260,21 +265,21 @@ impl Books {
         let entries: Vec<Entry> =
             old.map(|(id, open)| open.closing(id, Kind::Charged, open.amounts, at)).collect();
         for entry in entries {
-            self.post(connection, &entry)?;
+            self.post(pen, &entry)?;
             expired.add(&entry.amounts);
         }
         Ok(expired)
     }
 
     /// Puts everything that is open in doubt: of a process that has died.
-    pub(crate) fn doubt_all(&mut self, connection: &Connection) -> rusqlite::Result<usize> {
+    pub(crate) fn doubt_all(&mut self, pen: &mut Pen<'_>) -> rusqlite::Result<usize> {
         let entries: Vec<Entry> = self
             .open
             .undoubted()
             .map(|(id, open)| open.closing(id, Kind::Doubted, Amounts::default(), open.at))
             .collect();
         for entry in &entries {
-            self.post(connection, entry)?;
+            self.post(pen, entry)?;
         }
         Ok(entries.len())
     }
@@ -300,11 +305,11 @@ impl Books {
     /// Counts a receipt to its account, and gives the account's number. Its request takes nothing from caps any more.
     pub(crate) fn count(
         &mut self,
-        connection: &Connection,
+        pen: &mut Pen<'_>,
         receipt: &Receipt,
         account: &AccountName,
     ) -> rusqlite::Result<i64> {
-        let account = self.accounts.number(connection, account)?;
+        let account = self.accounts.number(pen, account)?;
         self.sums.count(account, receipt.at, receipt.answered_by.as_ref().map(|by| by.tier), &receipt.usage);
         self.requests.end(receipt.id);
         Ok(account)
@@ -316,8 +321,9 @@ impl Books {
     }
 
     /// Adds a row to the ledger and does what it says.
-    fn post(&mut self, connection: &Connection, entry: &Entry) -> rusqlite::Result<()> {
-        self.last = ledger::append(connection, entry)?;
+    fn post(&mut self, pen: &mut Pen<'_>, entry: &Entry) -> rusqlite::Result<()> {
+        self.last += 1;
+        ledger::append(pen, self.last, entry)?;
         if entry.kind == Kind::Reserved {
             self.now = entry.at;
         }
@@ -355,22 +361,45 @@ impl Books {
         Ok(())
     }
 
-    /// How many rows the ledger has that the tables do not know of after row `folded`.
-    pub(crate) fn rows_after(&self, folded: i64) -> i64 {
-        self.last - folded
+    /// The last row of the ledger.
+    pub(crate) fn last(&self) -> i64 {
+        self.last
     }
 
-    /// Brings the tables up to date, and gives the ledger's last row.
-    pub(crate) fn fold(&mut self, connection: &Connection) -> rusqlite::Result<i64> {
-        self.counters.fold(connection, self.now)?;
-        self.open.fold(connection)?;
-        self.sums.fold(connection)?;
-        Ok(self.last)
+    /// What has changed since the last call, for the tables that follow from the ledger.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        Changes {
+            counters: self.counters.take_changes(self.now),
+            open: self.open.take_changes(),
+            sums: self.sums.take_changes(),
+        }
+    }
+
+    /// All changes that were taken are in the tables.
+    pub(crate) fn folded(&mut self) {
+        self.counters.folded();
     }
 
     /// Lets callers see the counters as they are; to be called after the commit.
     pub(crate) fn publish(&mut self, mirror: &Mirror) {
         self.counters.publish(mirror);
+    }
+}
+
+/// What has changed in the tables that follow from the ledger.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    counters: CounterChanges,
+    open: OpenChanges,
+    sums: SumChanges,
+}
+
+impl Changes {
+    /// Brings the tables up to date. Changes that were taken earlier must be in them.
+    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.counters.write(connection)?;
+        open::write_changes(connection, &self.open)?;
+        sums::write_changes(connection, &self.sums)
     }
 }
 

@@ -81,7 +81,7 @@ impl AccountName {
 
 /// What names a counter: a [`Claim`] without its limits. Money is counted in a currency; after the installation has changed
 /// to another, its counters begin anew.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CounterParts<'k> {
     pub(crate) cap: &'k str,
     pub(crate) subject: &'k str,
@@ -106,6 +106,23 @@ impl<'k> CounterParts<'k> {
             },
             currency: (claim.measure == Measure::Money).then_some(currency),
         }
+    }
+
+    /// What [`Self::pack_into`] wrote.
+    pub(crate) fn unpack(mut key: &'k [u8]) -> Option<Self> {
+        let cap = unpack(&mut key)?;
+        let subject = unpack(&mut key)?;
+        let currency = unpack(&mut key);
+        let (measure, rest) = key.split_first()?;
+        let (window, rest) = rest.split_first()?;
+        Some(Self {
+            cap,
+            subject,
+            measure: Measure::ALL.into_iter().find(|known| *known as u8 == *measure)?,
+            window: Window::ALL.into_iter().find(|known| *known as u8 == *window)?,
+            since: u64::from_be_bytes(rest.try_into().ok()?),
+            currency: currency.and_then(Currency::new),
+        })
     }
 
     /// When its window is over at the latest. Months are taken for the longest there are: this follows from the key alone,
@@ -165,6 +182,19 @@ mod tests {
             };
             let name = AccountName::new(&parts);
             prop_assert_eq!(name.parts(), parts);
+        }
+
+        #[test]
+        fn counters_come_back_as_they_were(
+            cap in ".{0,40}", subject in ".{0,40}", since: u64, money: bool,
+            measure in prop::sample::select(&Measure::ALL[..]), window in prop::sample::select(&Window::ALL[..]),
+        ) {
+            let currency = money.then_some(Currency::USD);
+            let parts =
+                CounterParts { cap: short(&cap), subject: short(&subject), measure, window, since, currency };
+            let mut key = Vec::new();
+            parts.pack_into(&mut key);
+            prop_assert_eq!(CounterParts::unpack(&key), Some(parts));
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! Reservations that are open or in doubt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use inshore_domain::{Amounts, ReceiptId, ReservationId, Timestamp};
 use rusqlite::{Connection, Row, params};
@@ -53,7 +53,12 @@ pub(crate) struct OpenReservations {
     all: HashMap<ReservationId, Open>,
     /// Those whose row, or lack of one, is not as it should be.
     unwritten: Vec<ReservationId>,
+    /// Those that have a row, once all changes that were taken are in the table.
+    rows: HashSet<ReservationId>,
 }
+
+/// What has changed of open reservations, for their table: each as it is now, or gone.
+pub(crate) type OpenChanges = Vec<(ReservationId, Option<Open>)>;
 
 impl OpenReservations {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
@@ -62,7 +67,8 @@ impl OpenReservations {
             all.insert(id, open);
             Ok(())
         })?;
-        Ok(Self { all, unwritten: Vec::new() })
+        let rows = all.keys().copied().collect();
+        Ok(Self { all, unwritten: Vec::new(), rows })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -101,21 +107,37 @@ impl OpenReservations {
         Some(open)
     }
 
-    /// Brings the table up to date. Most reservations are closed by then and never had a row.
-    pub(crate) fn fold(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// What has changed since the last call. Most reservations are closed by then and never get a row.
+    pub(crate) fn take_changes(&mut self) -> OpenChanges {
         self.unwritten.sort_unstable();
         self.unwritten.dedup();
+        let mut changes = Vec::new();
         for id in self.unwritten.drain(..) {
             match self.all.get(&id) {
-                Some(open) => write(connection, id, open)?,
-                None => {
-                    let sql = "DELETE FROM reservations WHERE reservation = ?1";
-                    connection.prepare_cached(sql)?.execute([id.to_bits().to_be_bytes()])?;
+                Some(open) => {
+                    self.rows.insert(id);
+                    changes.push((id, Some(open.clone())));
                 }
+                None if self.rows.remove(&id) => changes.push((id, None)),
+                None => {}
             }
         }
-        Ok(())
+        changes
     }
+}
+
+/// Brings the table up to date.
+pub(crate) fn write_changes(connection: &Connection, changes: &OpenChanges) -> rusqlite::Result<()> {
+    for (id, change) in changes {
+        match change {
+            Some(open) => write(connection, *id, open)?,
+            None => {
+                let sql = "DELETE FROM reservations WHERE reservation = ?1";
+                connection.prepare_cached(sql)?.execute([id.to_bits().to_be_bytes()])?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write(connection: &Connection, id: ReservationId, open: &Open) -> rusqlite::Result<()> {

@@ -48,6 +48,9 @@ impl Sum {
     }
 }
 
+/// What is to be added to the table, by day and account.
+pub(crate) type SumChanges = Vec<((i64, i64), Sum)>;
+
 /// What is to be added to the table.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
@@ -90,15 +93,20 @@ impl Sums {
         }
     }
 
-    /// Adds everything to the table.
-    pub(crate) fn fold(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        for ((day, account), new) in self.new.drain() {
-            let mut sum = get(connection, day, account)?;
-            sum.add(new);
-            put(connection, day, account, &sum)?;
-        }
-        Ok(())
+    /// What is to be added to the table since the last call.
+    pub(crate) fn take_changes(&mut self) -> SumChanges {
+        self.new.drain().collect()
     }
+}
+
+/// Adds everything to the table.
+pub(crate) fn write_changes(connection: &Connection, changes: &SumChanges) -> rusqlite::Result<()> {
+    for ((day, account), new) in changes {
+        let mut sum = get(connection, *day, *account)?;
+        sum.add(*new);
+        put(connection, *day, *account, &sum)?;
+    }
+    Ok(())
 }
 
 fn get(connection: &Connection, day: i64, account: i64) -> rusqlite::Result<Sum> {

@@ -4,6 +4,7 @@ use super::*;
 use inshore_domain::{Claim, Principal, TargetId};
 
 use crate::migrations::migrate;
+use crate::written::write_down;
 
 fn memory() -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
@@ -19,8 +20,9 @@ fn load(connection: &Connection) -> Books {
 
 /// As the writer does it.
 fn fold(books: &mut Books, connection: &Connection) {
-    let last = books.fold(connection).unwrap();
-    connection.execute("UPDATE folded SET ledger = ?1", [last]).unwrap();
+    books.take_changes().write(connection).unwrap();
+    connection.execute("UPDATE folded SET ledger = ?1", [books.last()]).unwrap();
+    books.folded();
 }
 
 fn time(millis: u64) -> Timestamp {
@@ -53,13 +55,26 @@ fn reservation(number: u128, at: u64, money: u64, claims: Vec<Claim>) -> Reserva
 
 fn reserve(books: &mut Books, connection: &Connection, reservation: &Reservation) {
     let account = AccountName::of(&reservation.target.0, &Principal::default(), None);
-    books.reserve(connection, reservation, &account).unwrap().unwrap();
+    try_reserve(books, connection, reservation, &account).unwrap();
+}
+
+fn try_reserve(
+    books: &mut Books,
+    connection: &Connection,
+    reservation: &Reservation,
+    account: &AccountName,
+) -> Result<Taken, ReserveError> {
+    write_down(connection, |pen| books.reserve(pen, reservation, account)).unwrap()
+}
+
+fn close(books: &mut Books, connection: &Connection, number: u128, closing: Closing) -> Closed {
+    write_down(connection, |pen| books.close(pen, ReservationId::from_bits(number), closing, time(9)))
+        .unwrap()
 }
 
 fn settle(books: &mut Books, connection: &Connection, number: u128, money: u64) {
     let used = Amounts { money, tokens: 5, calls: 1, bytes_out: 50 };
-    let closed =
-        books.close(connection, ReservationId::from_bits(number), Closing::Settled(used), time(9)).unwrap();
+    let closed = close(books, connection, number, Closing::Settled(used));
     assert_eq!(closed, Closed::Done(Vec::new()));
 }
 
@@ -71,7 +86,7 @@ fn some() -> (Connection, Books) {
         reserve(&mut books, &connection, &reservation(number, 5, 100, vec![claim("ann", 0)]));
     }
     settle(&mut books, &connection, 1, 60);
-    books.close(&connection, ReservationId::from_bits(3), Closing::InDoubt, time(9)).unwrap();
+    close(&mut books, &connection, 3, Closing::InDoubt);
     fold(&mut books, &connection);
     (connection, books)
 }
@@ -209,7 +224,7 @@ fn windows_that_are_over_leave_memory_and_come_back_when_asked() {
     // The clock is set back: what was used of that day is not forgotten.
     let late = reservation(4, 7, 911, vec![claim("ann", 0)]);
     let account = AccountName::of("cloud", &Principal::default(), None);
-    let refused = books.reserve(&connection, &late, &account).unwrap();
+    let refused = try_reserve(&mut books, &connection, &late, &account);
     assert!(matches!(refused, Err(ReserveError::OverCap(over)) if over.settled == 90));
     reserve(&mut books, &connection, &reservation(4, 7, 910, vec![claim("ann", 0)]));
     books.publish(&mirror);
@@ -273,14 +288,14 @@ fn there_are_limits() {
     let mut books = load(&connection);
     let account = AccountName::of("cloud", &Principal::default(), None);
     let claims = (0..65).map(|number| claim(&number.to_string(), 0)).collect();
-    let refused = books.reserve(&connection, &reservation(1, 5, 1, claims), &account).unwrap();
+    let refused = try_reserve(&mut books, &connection, &reservation(1, 5, 1, claims), &account);
     assert_eq!(refused, Err(ReserveError::TooManyClaims { claims: 65 }));
     for number in 0..MOST_OPEN as u128 {
         reserve(&mut books, &connection, &reservation(number, 5, 0, Vec::new()));
     }
-    let refused = books.reserve(&connection, &reservation(1 << 64, 5, 0, Vec::new()), &account).unwrap();
+    let refused = try_reserve(&mut books, &connection, &reservation(1 << 64, 5, 0, Vec::new()), &account);
     assert_eq!(refused, Err(ReserveError::TooManyOpen));
-    let again = books.reserve(&connection, &reservation(1, 5, 0, Vec::new()), &account).unwrap();
+    let again = try_reserve(&mut books, &connection, &reservation(1, 5, 0, Vec::new()), &account);
     assert_eq!(again, Err(ReserveError::Known { id: ReservationId::from_bits(1) }));
     settle(&mut books, &connection, 1, 0);
     reserve(&mut books, &connection, &reservation(1 << 64, 5, 0, Vec::new()));

@@ -402,7 +402,8 @@ impl World {
     /// Opens a copy of the files as they are now.
     async fn crash(&self) {
         let copy = tempfile::tempdir().unwrap();
-        for file in ["inshore.db", "inshore.db-wal"] {
+        // The journal first: what comes to the tables meanwhile is in both.
+        for file in ["inshore.db-redo-0", "inshore.db-redo-1", "inshore.db", "inshore.db-wal"] {
             std::fs::copy(self.folder.path().join(file), copy.path().join(file)).unwrap();
         }
         let mut model = self.model.clone();
