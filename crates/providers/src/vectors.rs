@@ -1,7 +1,10 @@
 //! Vectors as the domain wants them.
 
+use std::fmt;
+
 use inshore_domain::BackendError;
 use inshore_domain::request::Embedding;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use crate::refusal::Refuser;
 
@@ -40,6 +43,26 @@ impl Asked {
         }
         Ok(vectors.into_iter().map(normalised).collect())
     }
+}
+
+/// Reads a vector. Each number as a wide one first: whether one that is too large for a narrow one is infinity or an error depends on how
+/// the JSON library was built, and [`Asked::check`] is to say which vector it is.
+pub(crate) fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    struct Numbers;
+    impl<'de> Visitor<'de> for Numbers {
+        type Value = Vec<f32>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of numbers")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut numbers = Vec::new();
+            while let Some(number) = list.next_element::<f64>()? {
+                numbers.push(number as f32);
+            }
+            Ok(numbers)
+        }
+    }
+    deserializer.deserialize_seq(Numbers)
 }
 
 fn normalised(mut vector: Vec<f32>) -> Vec<f32> {

@@ -96,7 +96,7 @@ fn a_device_that_falls_a_little_short_answers_first_and_the_cloud_the_rest() {
     let settings = advice.settings.clone().unwrap();
     assert_eq!(
         (settings.strategy, settings.prefer),
-        (Some(inshore_domain::Strategy::Fallback), Some(Prefer::Local))
+        (Some(inshore_domain::Strategy::Cascade), Some(Prefer::Local))
     );
     assert_eq!(advice.runs_on.len(), 2);
     assert!(advice.because.starts_with("80 % stay on the device"), "{}", advice.because);

@@ -37,6 +37,7 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Vector {
+    #[serde(deserialize_with = "crate::vectors::numbers")]
     values: Vec<f32>,
 }
 

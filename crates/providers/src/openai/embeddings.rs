@@ -32,6 +32,7 @@ struct Answer {
 struct Vector {
     #[serde(default)]
     index: Option<usize>,
+    #[serde(deserialize_with = "crate::vectors::numbers")]
     embedding: Vec<f32>,
 }
 
