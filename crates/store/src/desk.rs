@@ -6,14 +6,15 @@
 //! the largest batches.
 //!
 //! A caller's thread is lent for a few orders only, and is left alone while writes are slow. It never waits for the database:
-//! what brings records to the tables (`folder`) runs on the writer's thread, and while it does, the writer is free.
+//! what brings records to the tables (`folder`) has a thread of its own, and while it works the writer is free.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::folder::Folder;
+use crate::folder::{Done, Failed, Task};
 use crate::writer::{BATCH, Patience, Turn, Writer};
 
 /// A turn longer than this (the median is under a hundredth) tells of a disk that makes writers wait. From then until
@@ -75,16 +76,26 @@ impl Desk {
         self.knocked.load(Ordering::Acquire)
     }
 
-    /// The life of the writer's thread: works when woken, until nothing can come any more.
-    pub(crate) fn work(&self, mut folder: Folder) {
+    /// The life of the writer's thread: works when woken, until nothing can come any more. What brings records to the tables is
+    /// handed to the folder's, which wakes this one when it has a result.
+    pub(crate) fn work(&self, tasks: &Sender<Task>, results: &Receiver<Result<Done, Failed>>) {
         let _end = End(self);
         loop {
             let turn = self.timed(&mut self.writer(), BATCH, Patience::Some);
+            match results.try_recv() {
+                Ok(done) => {
+                    if let Some(writer) = self.writer().as_mut() {
+                        writer.end_job(done);
+                    }
+                    continue;
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
             let job = self.writer().as_mut().and_then(Writer::job);
             if let Some(job) = job {
-                let done = folder.carry_out(job);
-                if let Some(writer) = self.writer().as_mut() {
-                    writer.end_job(done);
+                if tasks.send(Task::Job(job)).is_err() {
+                    return;
                 }
                 continue;
             }
@@ -98,7 +109,7 @@ impl Desk {
         }
         let writer = self.writer().take();
         if let Some(writer) = writer {
-            folder.finish(writer);
+            let _ = tasks.send(Task::End(Box::new(writer)));
         }
     }
 
@@ -116,7 +127,7 @@ impl Desk {
     }
 }
 
-/// Without a thread of its own the writer cannot go on: whoever waits for it hears that it is closed.
+/// Without these threads the writer cannot go on: whoever waits for it hears that it is closed.
 struct End<'d>(&'d Desk);
 
 impl Drop for End<'_> {

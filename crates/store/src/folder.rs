@@ -1,9 +1,11 @@
-//! The one connection that changes the database. It brings what is in the journal to the tables, and is the writer's thread's
-//! own, so that neither a commit nor the copying of the write-ahead log makes anybody wait.
+//! The one connection that changes the database, and its thread. It brings what is in the journal to the tables, so that neither
+//! a commit nor the copying of the write-ahead log makes anybody wait but those who read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::Thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -29,7 +31,20 @@ const LOG_PAGES: u32 = 4000;
 /// Pages in the log (64 MiB) after which copying waits for whoever reads, so that the log begins anew.
 const LOG_PAGES_MOST: u32 = 64_000;
 
-/// What the writer's thread is asked to do.
+/// How much the folder's thread stands back (0 to 19). Woken in the midst of a request, it would take the request's processor for
+/// a millisecond. With this it takes one that is idle, or a tenth of one that is not: where requests leave it no more,
+/// [`crate::writer::MOST_UNFOLDED`] makes them wait for it.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// What the folder's thread is told.
+pub(crate) enum Task {
+    Job(Job),
+    /// Nothing else will come: bring what is left to the tables and close the files.
+    End(Box<Writer>),
+}
+
+/// Something to do in one transaction.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Write these. With `force`, see to it that they are on the disk.
@@ -164,6 +179,27 @@ impl Folder {
         self.connection.query_row("SELECT randomblob(16)", [], |row| row.get(0))
     }
 
+    /// The life of the folder's thread: does jobs until it is told of the end. The writer's thread is woken for each result.
+    pub(crate) fn work(
+        mut self,
+        tasks: &Receiver<Task>,
+        results: &Sender<Result<Done, Failed>>,
+        writer: &Thread,
+    ) {
+        stand_back();
+        let _wake = Wake(writer);
+        while let Ok(task) = tasks.recv() {
+            match task {
+                Task::Job(job) => {
+                    // Nobody takes it when the writer's thread has panicked, and that has said so.
+                    let _ = results.send(self.carry_out(job));
+                    writer.unpark();
+                }
+                Task::End(writer) => return self.finish(*writer),
+            }
+        }
+    }
+
     /// Does a job, in one transaction.
     pub(crate) fn carry_out(&mut self, mut job: Job) -> Result<Done, Failed> {
         match self.write(&mut job) {
@@ -256,5 +292,24 @@ impl Folder {
         for done in closing {
             let _ = done.send(());
         }
+    }
+}
+
+/// Lets the thread that calls go after others that want the same processor. Where that is not possible nothing is lost but
+/// a little time.
+fn stand_back() {
+    #[cfg(target_os = "linux")]
+    // On Linux this is of the one thread.
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        tracing::debug!(%error, "the thread that keeps the tables cannot stand back");
+    }
+}
+
+/// Wakes the writer's thread at the end, also after a panic.
+struct Wake<'t>(&'t Thread);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.unpark();
     }
 }

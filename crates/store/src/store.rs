@@ -78,7 +78,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The writer's and the reader's thread.
+/// The writer's, the folder's and the reader's thread.
 struct Threads {
     /// Parked while there is nothing to do.
     writer: Thread,
@@ -136,10 +136,14 @@ impl Store {
         };
         let reading = start("store-read", Box::new(move || reader.run(read_queue)))?;
         let at_desk = Arc::clone(&desk);
-        let writing = start("store-write", Box::new(move || at_desk.work(folder)))?;
+        let (tasks, task_queue) = std::sync::mpsc::channel();
+        let (results, result_queue) = std::sync::mpsc::channel();
+        let writing = start("store-write", Box::new(move || at_desk.work(&tasks, &result_queue)))?;
         let writer = writing.thread().clone();
         lost.wake(writer.clone());
-        let threads = Threads { writer, running: vec![writing, reading] };
+        let woken = writer.clone();
+        let folding = start("store-fold", Box::new(move || folder.work(&task_queue, &results, &woken)))?;
+        let threads = Threads { writer, running: vec![writing, folding, reading] };
         let shared = Shared { orders, reads, desk, mirror, lost, threads };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -29,7 +29,7 @@ pub(crate) const QUEUE: usize = 4096;
 pub(crate) const BATCH: usize = 256;
 /// Bytes that may be written down and not be in the tables: a second of the highest load. Beyond it callers wait for the
 /// database, or hear what is wrong with it.
-const MOST_UNFOLDED: usize = 16 << 20;
+pub(crate) const MOST_UNFOLDED: usize = 16 << 20;
 /// What a record of one request takes, so that its buffer need not grow.
 const USUAL: usize = 1024;
 
@@ -97,6 +97,8 @@ pub(crate) struct Writer {
     folds: Vec<Fold>,
     /// Bytes that are written down and not in the tables.
     unfolded: usize,
+    /// A job is being done.
+    at_work: bool,
     /// Why the last job could not be done; for the next order that needs it.
     failed: Option<StoreError>,
 }
@@ -133,6 +135,7 @@ impl Writer {
             written: Vec::new(),
             folds: Vec::new(),
             unfolded: 0,
+            at_work: false,
             failed: None,
         }
     }
@@ -163,15 +166,12 @@ impl Writer {
         let full = batch.len() >= most;
         if !batch.is_empty() {
             self.carry_out(batch, patience);
-        } else if ended && self.waiting.is_empty() {
+        } else if ended && self.waiting.is_empty() && !self.at_work {
             return Turn::Ended;
         }
-        let left = full
-            || ended
-            || !self.closing.is_empty()
-            || !self.held.is_empty()
-            || !self.common.lost.is_empty()
-            || self.has_job();
+        // What has to wait for the job that is being done is looked at again when it has ended.
+        let waits = ended || !self.closing.is_empty() || !self.held.is_empty() || self.has_job();
+        let left = full && self.held.is_empty() || !self.common.lost.is_empty() || waits && !self.at_work;
         if left { Turn::More } else { Turn::Idle }
     }
 
@@ -248,7 +248,7 @@ impl Writer {
     /// What the writer's thread has to do before it does anything else.
     pub(crate) fn job(&mut self) -> Option<Job> {
         // Whoever is held is told first why the last one failed.
-        if !self.has_job() || self.failed.is_some() && !self.held.is_empty() {
+        if self.at_work || !self.has_job() || self.failed.is_some() && !self.held.is_empty() {
             return None;
         }
         Some(self.make_job())
@@ -259,6 +259,7 @@ impl Writer {
         let (last, written) = (self.journal.last(), std::mem::take(&mut self.written));
         let force = self.journal.is_long();
         self.served.append(&mut self.waiting);
+        self.at_work = true;
         match &mut self.state {
             Known::Good(state) => {
                 let mut folds = std::mem::take(&mut self.folds);
@@ -275,6 +276,7 @@ impl Writer {
 
     /// Takes note of what became of a job.
     pub(crate) fn end_job(&mut self, done: Result<Done, Failed>) {
+        self.at_work = false;
         let answer = match done {
             Ok(done) => {
                 self.failed = None;

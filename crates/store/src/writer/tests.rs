@@ -325,7 +325,7 @@ fn a_caller_is_not_told_of_a_fold_that_began_before_its_order() {
     assert_eq!(office.settle(1..2).unwrap(), [true]);
     let (done, mut answer) = oneshot::channel();
     assert!(office.orders.try_send(Order::Fold(done)).is_ok());
-    assert_eq!(office.writer.turn(8, Patience::None), Turn::More);
+    assert_eq!(office.writer.turn(8, Patience::None), Turn::Idle, "it waits for the job");
     let done = office.folder.carry_out(job);
     office.writer.end_job(done);
     assert!(answer.try_recv().is_err(), "its receipt is not in the tables");
