@@ -18,6 +18,7 @@ use crate::patch::{self, changes};
 use crate::settle::{Running, outcome};
 
 /// What the log is written of.
+#[expect(clippy::large_enum_variant, reason = "one for each request, moved once")]
 pub(crate) enum Source {
     /// A draft, and a better answer that takes its place.
     Pair(Pair),

@@ -11,6 +11,7 @@ use crate::books::{AccountRow, CounterRow, LedgerRow};
 use crate::rows::{ReceiptRow, unreadable};
 
 /// One row.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack: it is written or read at once")]
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Written<'r> {
     #[serde(borrow)]

@@ -214,10 +214,10 @@ fn whole_number(text: &str) -> Option<f64> {
         let (above, below) = parts.split_once("}{")?;
         return Some(sign * entire(above)? / entire(braced(below))?).filter(|value| value.is_finite());
     }
-    if let Some((above, below)) = text.split_once('/') {
-        if let (Some(above), Some(below)) = (entire(above), entire(below)) {
-            return Some(sign * above / below).filter(|value| value.is_finite());
-        }
+    if let Some((above, below)) = text.split_once('/')
+        && let (Some(above), Some(below)) = (entire(above), entire(below))
+    {
+        return Some(sign * above / below).filter(|value| value.is_finite());
     }
     let number = number_at(text, 0)?;
     let unit = text.get(number.end..)?.trim_start_matches(['%', '\\']).trim();

@@ -85,6 +85,7 @@ impl Family {
         Self::ALL.into_iter().find(|family| family.fits(&ends, &has)).unwrap_or(Self::Chat)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list of words for each family")]
     fn fits(self, ends: &str, has: &dyn Fn(&[&str]) -> bool) -> bool {
         match self {
             Self::ToolCall => false,
