@@ -32,10 +32,10 @@ const LOG_PAGES: u32 = 4000;
 const LOG_PAGES_MOST: u32 = 64_000;
 
 /// How much the folder's thread stands back (0 to 19). Woken in the midst of a request, it would take the request's processor for
-/// a millisecond. With this it takes one that is idle, or a tenth of one that is not: where requests leave it no more,
+/// a millisecond. With this it takes one that is idle, or a quarter of one that is not: where requests leave it no more,
 /// [`crate::writer::MOST_UNFOLDED`] makes them wait for it.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 /// What the folder's thread is told.
 pub(crate) enum Task {
@@ -57,6 +57,8 @@ pub(crate) enum Job {
 pub(crate) struct Done {
     /// Bytes written down that are in the tables now.
     pub(crate) bytes: usize,
+    /// Up to this row of the receipts they are in the table.
+    pub(crate) receipts: i64,
     /// Up to this record of the journal the database was forced to the disk.
     pub(crate) forced: Option<u64>,
     /// For the next beginning of a file, where one was asked for.
@@ -78,8 +80,8 @@ pub(crate) struct Folder {
     log_pages: Arc<AtomicU32>,
     /// How long the log was when it was last copied.
     copied_at: u32,
-    /// Up to which record of the journal the tables are.
-    folded: u64,
+    /// Up to where the tables are.
+    folded: Marks,
     lock: Arc<Lock>,
 }
 
@@ -111,7 +113,7 @@ impl Folder {
             }))
             .map_err(failed)?;
         let (path, common) = (path.to_path_buf(), common.clone());
-        Ok((Self { connection, path, common, log_pages, copied_at: 0, folded: marks.journal, lock }, left))
+        Ok((Self { connection, path, common, log_pages, copied_at: 0, folded: marks, lock }, left))
     }
 
     /// Brings what is left of the process before to the tables, and begins a journal. Reservations that are open then are of a
@@ -126,21 +128,22 @@ impl Folder {
             let mut state = State::load(tx, common.currency, None)?;
             let mut written = Vec::new();
             let doubted = state.books.doubt_all(&mut Pen { connection: tx, rows: &mut written })?;
-            state.fold(vec![written], left.last, common.retained).write(tx)?;
-            state.folded();
+            let fold = state.fold(vec![written], left.last, common.retained);
+            fold.write(tx)?;
+            state.folded(state.receipts.last, true);
             // Should this process die before it has begun its own, the files are known to be folded.
             tx.execute("UPDATE journal SET before = ?1, id = randomblob(16)", [left.owner])?;
             let id: Id = tx.query_row("SELECT id FROM journal", [], |row| row.get(0))?;
-            Ok((state, id, doubted))
+            Ok((state, id, doubted, fold.marks))
         });
-        let (state, id, doubted) = opened.map_err(failed)?;
+        let (state, id, doubted, marks) = opened.map_err(failed)?;
         if doubted > 0 {
             tracing::warn!(
                 reservations = doubted,
                 "calls were under way when the last process ended; their cost is in doubt"
             );
         }
-        self.folded = left.last;
+        self.folded = marks;
         if !left.records.is_empty() {
             tracing::info!(
                 records = left.records.len(),
@@ -209,31 +212,32 @@ impl Folder {
     }
 
     fn write(&mut self, job: &mut Job) -> rusqlite::Result<Done> {
-        let (bytes, last, state, force) = match job {
+        let (bytes, marks, state, force) = match job {
             Job::Fold { folds, force } => {
                 transact(&mut self.connection, "fold", ATTEMPTS, |tx| {
                     folds.iter().try_for_each(|fold| fold.write(tx))
                 })?;
-                let last = folds.last().map_or(self.folded, |fold| fold.marks.journal);
-                (folds.iter().map(Fold::bytes).sum(), last, None, *force)
+                let marks = folds.last().map_or(self.folded, |fold| fold.marks);
+                (folds.iter().map(Fold::bytes).sum(), marks, None, *force)
             }
             Job::Recover { written, last, earlier } => {
                 let common = &self.common;
-                let state = transact(&mut self.connection, "recover", ATTEMPTS, |tx| {
+                let (state, marks) = transact(&mut self.connection, "recover", ATTEMPTS, |tx| {
                     written.iter().try_for_each(|rows| insert_all(tx, rows))?;
                     let mut state = State::load(tx, common.currency, earlier.as_deref())?;
-                    state.fold(Vec::new(), *last, common.retained).write(tx)?;
-                    state.folded();
-                    Ok(Box::new(state))
+                    let fold = state.fold(Vec::new(), *last, common.retained);
+                    fold.write(tx)?;
+                    state.folded(state.receipts.last, true);
+                    Ok((Box::new(state), fold.marks))
                 })?;
-                (written.iter().map(Vec::len).sum(), *last, Some(state), false)
+                (written.iter().map(Vec::len).sum(), marks, Some(state), false)
             }
         };
-        self.folded = last;
-        let forced = self.tend_log(force).then_some(last);
+        self.folded = marks;
+        let forced = self.tend_log(force).then_some(marks.journal);
         // Without one the file grows longer.
         let salt = if force { self.random().ok() } else { None };
-        Ok(Done { bytes, forced, salt, state })
+        Ok(Done { bytes, receipts: marks.receipts, forced, salt, state })
     }
 
     /// Keeps the write-ahead log short. Says whether all of it is in the database file, and on the disk.
@@ -268,7 +272,7 @@ impl Folder {
     /// for it.
     pub(crate) fn finish(mut self, mut writer: Writer) {
         let mut whole = true;
-        if writer.is_behind() {
+        while whole && writer.is_behind() {
             let job = writer.make_job();
             let done = self.carry_out(job);
             whole = done.is_ok();

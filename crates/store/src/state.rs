@@ -76,10 +76,12 @@ impl State {
         }
     }
 
-    /// All folds that were made are committed.
-    pub(crate) fn folded(&mut self) {
-        self.books.folded();
-        self.receipts.folded(self.folded.receipts);
+    /// Folds are committed up to this row of the receipts: `all` that were made, or some.
+    pub(crate) fn folded(&mut self, receipts: i64, all: bool) {
+        if all {
+            self.books.folded();
+        }
+        self.receipts.folded(receipts);
     }
 }
 

@@ -27,9 +27,9 @@ pub(crate) const QUEUE: usize = 4096;
 /// Most orders in one record. The price of a write is spread thin enough at a few dozen, and the first caller
 /// of a batch waits for the last.
 pub(crate) const BATCH: usize = 256;
-/// Bytes that may be written down and not be in the tables: a second of the highest load. Beyond it callers wait for the
-/// database, or hear what is wrong with it.
-pub(crate) const MOST_UNFOLDED: usize = 16 << 20;
+/// Bytes that may be written down and not be in the tables: some two thousand requests, which take twice as much in memory. Beyond
+/// it callers wait for the next fold, a few milliseconds, or hear what is wrong with the database.
+pub(crate) const MOST_UNFOLDED: usize = 2 << 20;
 /// What a record of one request takes, so that its buffer need not grow.
 const USUAL: usize = 1024;
 
@@ -93,8 +93,9 @@ pub(crate) struct Writer {
     state: Known,
     /// The rows of records that are in no fold yet.
     written: Vec<Vec<u8>>,
-    /// Folds that could not be written yet.
+    /// Folds that are to be written, in their order, and how many of them there were when that failed last.
     folds: Vec<Fold>,
+    failed_with: usize,
     /// Bytes that are written down and not in the tables.
     unfolded: usize,
     /// A job is being done.
@@ -134,6 +135,7 @@ impl Writer {
             state: Known::Good(state),
             written: Vec::new(),
             folds: Vec::new(),
+            failed_with: 0,
             unfolded: 0,
             at_work: false,
             failed: None,
@@ -169,6 +171,7 @@ impl Writer {
         } else if ended && self.waiting.is_empty() && !self.at_work {
             return Turn::Ended;
         }
+        self.answer_idle();
         // What has to wait for the job that is being done is looked at again when it has ended.
         let waits = ended || !self.closing.is_empty() || !self.held.is_empty() || self.has_job();
         let left = full && self.held.is_empty() || !self.common.lost.is_empty() || waits && !self.at_work;
@@ -224,25 +227,43 @@ impl Writer {
             return done;
         }
         state.books.publish(&self.common.mirror);
-        self.state = Known::Good(state);
         if !rows.is_empty() {
             rows.shrink_to_fit();
             self.unfolded += rows.len();
             self.written.push(rows);
         }
+        self.state = Known::Good(state);
+        if self.is_due() {
+            self.make_fold();
+        }
         Ok(())
     }
 
+    fn is_due(&self) -> bool {
+        matches!(&self.state, Known::Good(state) if state.is_due(self.common.retained))
+    }
+
+    /// Puts all that is in no fold yet into one.
+    fn make_fold(&mut self) {
+        if let Known::Good(state) = &mut self.state {
+            let written = std::mem::take(&mut self.written);
+            self.folds.push(state.fold(written, self.journal.last(), self.common.retained));
+        }
+    }
+
+    /// Those who wait for tables that are up to date need not wait.
+    fn answer_idle(&mut self) {
+        let idle = !self.at_work && !self.is_behind() && matches!(self.state, Known::Good(_));
+        if idle && !self.is_due() {
+            self.waiting.drain(..).for_each(|waiting| drop(waiting.send(Ok(()))));
+        }
+    }
+
     fn has_job(&self) -> bool {
-        if !self.waiting.is_empty() {
-            return true;
-        }
-        match &self.state {
-            Known::Good(state) => {
-                state.is_due(self.common.retained) || self.must_wait() && !self.held.is_empty()
-            }
-            Known::Stale(_) => !self.held.is_empty(),
-        }
+        !self.waiting.is_empty()
+            || self.must_wait() && !self.held.is_empty()
+            || self.folds.len() > self.failed_with
+            || self.is_due()
     }
 
     /// What the writer's thread has to do before it does anything else.
@@ -254,24 +275,24 @@ impl Writer {
         Some(self.make_job())
     }
 
-    /// All there is to bring to the tables.
+    /// The oldest fold, so that callers who wait for room wait for no more than that; or all there is, when somebody waits for
+    /// all, or nothing is in a fold yet.
     pub(crate) fn make_job(&mut self) -> Job {
-        let (last, written) = (self.journal.last(), std::mem::take(&mut self.written));
-        let force = self.journal.is_long();
-        self.served.append(&mut self.waiting);
         self.at_work = true;
-        match &mut self.state {
-            Known::Good(state) => {
-                let mut folds = std::mem::take(&mut self.folds);
-                folds.push(state.fold(written, last, self.common.retained));
-                Job::Fold { folds, force }
-            }
-            Known::Stale(earlier) => {
-                let mut all: Vec<_> = self.folds.drain(..).flat_map(|fold| fold.written).collect();
-                all.extend(written);
-                Job::Recover { written: all, last, earlier: earlier.take().map(Box::new) }
-            }
+        if let Known::Stale(earlier) = &mut self.state {
+            let earlier = earlier.take().map(Box::new);
+            let mut written: Vec<_> = self.folds.drain(..).flat_map(|fold| fold.written).collect();
+            written.append(&mut self.written);
+            self.served.append(&mut self.waiting);
+            return Job::Recover { written, last: self.journal.last(), earlier };
         }
+        let all = !self.waiting.is_empty() || self.folds.is_empty();
+        if all {
+            self.make_fold();
+            self.served.append(&mut self.waiting);
+        }
+        let folds = self.folds.drain(..if all { self.folds.len() } else { 1 }).collect();
+        Job::Fold { folds, force: self.journal.is_long() }
     }
 
     /// Takes note of what became of a job.
@@ -279,7 +300,7 @@ impl Writer {
         self.at_work = false;
         let answer = match done {
             Ok(done) => {
-                self.failed = None;
+                (self.failed, self.failed_with) = (None, 0);
                 self.take(done);
                 Ok(())
             }
@@ -295,6 +316,8 @@ impl Writer {
                         self.state = Known::Stale(earlier.map(|state| *state));
                     }
                 }
+                // It is tried again when there is more, or when somebody waits for it.
+                self.failed_with = self.folds.len();
                 self.failed = Some(error.clone());
                 Err(error)
             }
@@ -311,7 +334,7 @@ impl Writer {
             state.books.publish(&self.common.mirror);
             self.state = Known::Good(*state);
         } else if let Known::Good(state) = &mut self.state {
-            state.folded();
+            state.folded(done.receipts, self.folds.is_empty());
             // Counters may have left.
             state.books.publish(&self.common.mirror);
         }

@@ -4,6 +4,7 @@
 mod closing;
 mod hammer;
 mod interleavings;
+mod journal;
 mod kill;
 mod money;
 mod opening;
