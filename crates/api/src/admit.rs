@@ -176,7 +176,7 @@ pub(crate) fn takes_revisions(headers: &HeaderMap) -> bool {
 fn strategy(field: &str, text: &str) -> Result<Strategy, Fault> {
     Strategy::ALL.into_iter().find(|strategy| strategy.as_str() == text).ok_or_else(|| {
         let shown: String = text.chars().take(64).collect();
-        let message = format!("`{field}` is `{shown}`: expected direct, fallback, draft or cascade");
+        let message = format!("`{field}` is `{shown}`: expected direct, fallback, draft, cascade or split");
         Fault::value(field, message)
     })
 }

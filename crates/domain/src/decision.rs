@@ -20,6 +20,9 @@ pub enum Strategy {
     Draft,
     /// The steps in order, the smallest first, until one gives an answer that stands up to its checks.
     Cascade,
+    /// The steps in order, those away from the device first: each of these gets what is needed of a long document, and not the document
+    /// ([`Split`]). The device, where it is a step, comes after them and has the whole: it answers when none of the others does.
+    Split,
 }
 
 impl Strategy {
@@ -30,11 +33,32 @@ impl Strategy {
             Self::Fallback => "fallback",
             Self::Draft => "draft",
             Self::Cascade => "cascade",
+            Self::Split => "split",
         }
     }
 
     /// All, in the order they are shown.
-    pub const ALL: [Strategy; 4] = [Self::Direct, Self::Fallback, Self::Draft, Self::Cascade];
+    pub const ALL: [Strategy; 5] = [Self::Direct, Self::Fallback, Self::Draft, Self::Cascade, Self::Split];
+}
+
+/// What leaves of a long document with [`Strategy::Split`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Split {
+    /// The passages that have to do with the question.
+    #[default]
+    Passages,
+}
+
+impl Split {
+    /// All.
+    pub const ALL: [Split; 1] = [Self::Passages];
+
+    /// The word used in config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passages => "passages",
+        }
+    }
 }
 
 /// How [`Strategy::Draft`] is run.
@@ -142,7 +166,8 @@ pub struct Verdict {
     /// Which target.
     pub target: TargetId,
     /// `Ok`: permitted and able, with its place in the order of preference (0 first). `Err`: excluded. With
-    /// [`Strategy::Direct`] only the first is a step; [`Strategy::Draft`] and [`Strategy::Cascade`] have an order of their own.
+    /// [`Strategy::Direct`] only the first is a step; [`Strategy::Draft`], [`Strategy::Cascade`] and [`Strategy::Split`] have an order of
+    /// their own.
     pub outcome: Result<usize, Exclusion>,
     /// Ids of the policies that permitted or forbade it; empty where none was needed.
     pub policies: Vec<String>,

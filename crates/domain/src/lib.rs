@@ -26,7 +26,7 @@ pub use backend::{
     Backend, BackendError, BackendErrorKind, Billed, BoxFuture, Call, Embedder, Embeddings, EventStream,
 };
 pub use cap::{Amounts, Cap, Claim, Closing, Covers, Measure, OverCap, Reservation, Window};
-pub use decision::{Decision, Estimate, Exclusion, Hybrid, Plain, Prefer, Step, Strategy, Verdict};
+pub use decision::{Decision, Estimate, Exclusion, Hybrid, Plain, Prefer, Split, Step, Strategy, Verdict};
 pub use event::{Delta, Event, FinishReason, TokenLogprob, Usage};
 pub use facts::{DeviceState, Facts, Finding, Headroom, Health, Sensitivity};
 pub use id::{ReceiptId, RequestId, ReservationId, TraceId};

@@ -123,11 +123,15 @@ struct Plan<'a> {
 
 /// What the feature asks for where that is possible, and else the best first and the others after it.
 fn plan<'a>(facts: &Facts, settings: &Settings, candidates: Vec<Candidate<'a>>) -> Plan<'a> {
-    let several = facts.answers > 1 || facts.needs.has(Capability::Embeddings);
-    let plan = match facts.strategy.filter(|_| !several) {
-        Some(Strategy::Draft) => objective::draft_first(facts, settings, &candidates)
+    let vectors = facts.needs.has(Capability::Embeddings);
+    let several = facts.answers > 1 || vectors;
+    let plan = match facts.strategy {
+        // Several answers are no obstacle: they are of one call, whose prompt is shorter.
+        Some(Strategy::Split) if !vectors => objective::away_first(facts, settings, &candidates)
+            .map(|ranking| Plan { strategy: Strategy::Split, steps: ranking.ordered.len(), ranking }),
+        Some(Strategy::Draft) if !several => objective::draft_first(facts, settings, &candidates)
             .map(|(ranking, steps)| Plan { strategy: Strategy::Draft, ranking, steps }),
-        Some(Strategy::Cascade) if candidates.len() > 1 => {
+        Some(Strategy::Cascade) if !several && candidates.len() > 1 => {
             let ranking = objective::smallest_first(&candidates);
             Some(Plan { strategy: Strategy::Cascade, steps: ranking.ordered.len(), ranking })
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use inshore_domain::{Facts, Plain, Prefer, Profile, Sensitivity, Strategy};
+use inshore_domain::{Facts, Plain, Prefer, Profile, Sensitivity, Split, Strategy};
 
 use crate::verify::Check;
 
@@ -26,6 +26,8 @@ pub struct Feature {
     pub patience: Option<Duration>,
     /// What callers get of a draft that cannot take revisions; `None`: likewise.
     pub plain: Option<Plain>,
+    /// What leaves of a long document that is split; `None`: as [`inshore_domain::Split`] has it.
+    pub split: Option<Split>,
     /// What is preferred; `None`: what the installation prefers.
     pub prefer: Option<Prefer>,
     /// Work of this feature stays on the device.

@@ -5,7 +5,7 @@
 //! complete the facts with what a [`feature`] needs; [`decide()`] turns facts, rules and targets into a
 //! [`inshore_domain::Decision`], which [`explain()`] tells; [`cost`] is what a call can take and took, [`caps`] which counters it
 //! claims from; [`verify`] whether an answer stands up to checks, [`router`] judges answers of the device by what was measured;
-//! [`masking`] keeps values out of what leaves; [`cases`] are the tests that teams write for their policies; [`advise`] compares
+//! [`masking`] keeps values out of what leaves; [`split`] what of a long document leaves; [`cases`] are the tests that teams write for their policies; [`advise`] compares
 //! where planned features could run.
 //!
 //! Invariants, all absences: no I/O, no clock, no randomness, no async. The same Facts, Rules and Targets always give
@@ -27,6 +27,7 @@ pub mod rules;
 #[cfg(test)]
 mod samples;
 pub mod sensitivity;
+pub mod split;
 pub mod verify;
 
 pub use caps::claims;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use inshore_domain::{
-    BackendError, Call, EgressLog, EventStream, Facts, ReceiptId, Request, Target, TargetId, Tier,
+    BackendError, BackendErrorKind, Call, EgressLog, EventStream, Facts, Money, ReceiptId, Request, Target,
+    TargetId, Tier, Usage,
 };
 
 use crate::Shared;
@@ -43,7 +44,9 @@ impl Account {
         stand: Option<Stand>,
     ) -> Self {
         let (request, egress) = (Arc::new(request), EgressLog::default());
-        Self { shared, id, request, facts, egress, stand, state: Mutex::default() }
+        let notes = stand.as_ref().and_then(Stand::stays).into_iter().collect();
+        let state = Mutex::new(State { notes, ..State::default() });
+        Self { shared, id, request, facts, egress, stand, state }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -87,15 +90,20 @@ impl Account {
         self.shared.health.ended(target, feature, took, tokens, self.now());
     }
 
-    /// The call of a target for this request, or for one that differs from it a little. What leaves the device is masked first, where
-    /// the feature asks for it.
+    /// The call of a target for this request, or for one that differs from it a little. What leaves the device is masked and shortened
+    /// first, where the feature asks for it.
     ///
     /// # Errors
-    /// When it cannot be masked, and so may not leave.
+    /// When it is not known what of it may leave.
     pub(crate) fn call(&self, target: &Arc<Target>, request: &Arc<Request>) -> Result<Call, BackendError> {
         let request = match self.stand_at(target) {
             None => request.clone(),
-            Some(stand) => stand.instead_of(&self.request, request)?,
+            Some(stand) if Arc::ptr_eq(&self.request, request) => stand.request()?,
+            // Only a request for the device is ever another one; whatever makes it so for others must have it masked as well.
+            Some(_) => {
+                let message = "the request differs from the one that was masked, and does not leave";
+                return Err(BackendError::new(BackendErrorKind::Unsupported, message));
+            }
         };
         Ok(Call { request, target: target.clone(), egress: self.egress.clone() })
     }
@@ -108,13 +116,21 @@ impl Account {
         }
     }
 
-    /// Says on the receipt what was masked for this target, once.
+    /// Says on the receipt what was left out and masked for this target, once.
     pub(crate) fn tell_masked(&self, target: &Target) {
-        if let Some(told) = self.stand_at(target).and_then(Stand::told) {
+        for told in self.stand_at(target).map(Stand::told).unwrap_or_default() {
             let mut state = self.state();
             if !state.notes.contains(&told) {
                 state.notes.push(told);
             }
+        }
+    }
+
+    /// Says on the receipt of a request of which only a part left what the whole would have cost at the target that answered.
+    pub(crate) fn tell_spared(&self, target: &Target, usage: &Usage, cost: Money) {
+        let sent = self.stand_at(target).and_then(|stand| stand.sent.as_ref());
+        if let Some(told) = sent.and_then(|sent| sent.spared(target, usage, cost)) {
+            self.note(told);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Requests whose values are masked before they leave, and the answers into which the values are put back.
+//! What leaves in place of a request: the request without the values that are masked, with passages in the place of a long document, or
+//! both; and the answers into which the values are put back.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -7,72 +8,114 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use inshore_domain::request::OutputFormat;
-use inshore_domain::{BackendError, BackendErrorKind, Event, EventStream, Facts, Request, Sensitivity, Task};
+use inshore_domain::{
+    BackendError, BackendErrorKind, Event, EventStream, Facts, Request, Sensitivity, Strategy, Task,
+};
 use inshore_policy::masking::{Mask, Masked, Restorer};
 use inshore_policy::sensitivity::Detector;
 use inshore_policy::{Rules, inspect};
 
 use crate::account::Account;
+use crate::split::{self, Sent};
 
 /// What leaves in place of a request.
 #[derive(Debug)]
 pub(crate) struct Stand {
+    /// `None`: nothing may.
+    request: Option<Arc<Request>>,
+    /// Where values are masked.
+    hidden: Option<Hidden>,
+    /// Where passages stand in the place of a document.
+    pub(crate) sent: Option<Sent>,
+}
+
+#[derive(Debug)]
+struct Hidden {
     /// What stands for what; wiped when the request is over.
     mask: Arc<Mask>,
-    /// The request without the values.
-    pub(crate) request: Arc<Request>,
     masked: Masked,
+    /// How sensitive the whole request is without the values: never less than the part of it that leaves.
+    level: Sensitivity,
 }
 
 impl Stand {
-    /// Masks the request. `None` where it cannot leave at all: what cannot be looked at cannot be masked, and neither can an export of
-    /// thousands of values.
-    pub(crate) fn of(request: &Request) -> Option<Self> {
-        let (mut mask, mut copy) = (Mask::new(), request.clone());
-        let masked = mask.apply(&Detector::default(), &mut copy).ok().filter(|masked| masked.opaque == 0)?;
-        Some(Self { mask: Arc::new(mask), request: Arc::new(copy), masked })
+    /// Nothing leaves.
+    const NOTHING: Self = Self { request: None, hidden: None, sent: None };
+
+    /// This request leaves as it is.
+    fn open(request: Request) -> Self {
+        Self { request: Some(Arc::new(request)), ..Self::NOTHING }
     }
 
-    /// What leaves in place of this request, which is the one that was masked or differs from it a little.
+    /// The whole, or this part of it, leaves without the values that the whole has: what is a name there is one in the part too. `None`
+    /// where it cannot leave at all: what cannot be looked at cannot be masked, and neither can an export of thousands of values.
+    fn masked(mut whole: Request, part: Option<Request>) -> Option<Self> {
+        let (mut mask, detector) = (Mask::new(), Detector::default());
+        let mut apply =
+            |request: &mut Request| mask.apply(&detector, request).ok().filter(|masked| masked.opaque == 0);
+        let mut masked = apply(&mut whole)?;
+        let level = inspect::inspect(&whole).sensitivity;
+        let mut leaving = whole;
+        if let Some(part) = part {
+            leaving = part;
+            masked = apply(&mut leaving)?;
+        }
+        let hidden = Hidden { mask: Arc::new(mask), masked, level };
+        Some(Self { hidden: Some(hidden), ..Self::open(leaving) })
+    }
+
+    /// Says that nothing leaves, where that is so.
+    pub(crate) fn stays(&self) -> Option<String> {
+        self.request
+            .is_none()
+            .then(|| "what of the request may leave could not be told, so none of it does".into())
+    }
+
+    /// What leaves.
     ///
     /// # Errors
-    /// When it cannot be masked.
-    pub(crate) fn instead_of(
-        &self,
-        masked: &Arc<Request>,
-        asked: &Arc<Request>,
-    ) -> Result<Arc<Request>, BackendError> {
-        if Arc::ptr_eq(masked, asked) {
-            return Ok(self.request.clone());
-        }
-        // Only a request for the device is ever another one; whatever makes it so for others must be masked as well.
-        let message = "the request differs from the one that was masked, and does not leave";
-        Err(BackendError::new(BackendErrorKind::Unsupported, message))
+    /// When nothing may.
+    pub(crate) fn request(&self) -> Result<Arc<Request>, BackendError> {
+        self.request.clone().ok_or_else(|| {
+            let message = "what of the request may leave cannot be told, so nothing of it does";
+            BackendError::new(BackendErrorKind::Unsupported, message)
+        })
     }
 
-    /// What is set aside for a call must do for the request that really leaves: placeholders may be longer than what they stand for.
-    pub(crate) fn complete(&self, facts: &mut Facts) {
-        let leaving = inspect::inspect(&self.request);
+    /// What is set aside for a call must do for the request that really leaves: placeholders may be longer than what they stand for,
+    /// and passages are shorter than their document.
+    fn complete(&self, facts: &mut Facts) {
+        let Some(request) = &self.request else { return };
+        let leaving = inspect::inspect(request);
+        if self.sent.is_some() {
+            facts.prompt_tokens = leaving.prompt_tokens;
+            facts.prompt_tokens_at_most = leaving.prompt_tokens_at_most;
+            facts.bytes_at_most = leaving.bytes_at_most;
+        }
         facts.prompt_tokens = facts.prompt_tokens.max(leaving.prompt_tokens);
         facts.prompt_tokens_at_most = facts.prompt_tokens_at_most.max(leaving.prompt_tokens_at_most);
         facts.bytes_at_most = facts.bytes_at_most.max(leaving.bytes_at_most);
     }
 
-    /// What was replaced, for the receipt; `None` where nothing was.
-    pub(crate) fn told(&self) -> Option<String> {
+    /// What was left out and replaced, for the receipt.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let masked = self.hidden.as_ref().map(|hidden| &hidden.masked.replaced);
         let replaced: Vec<String> =
-            self.masked.replaced.iter().map(|(word, count)| format!("{word} {count}")).collect();
-        (!replaced.is_empty()).then(|| format!("masked before the call: {}", replaced.join(", ")))
+            masked.into_iter().flatten().map(|(word, count)| format!("{word} {count}")).collect();
+        let masked =
+            (!replaced.is_empty()).then(|| format!("masked before the call: {}", replaced.join(", ")));
+        self.sent.as_ref().map(Sent::told).into_iter().chain(masked).collect()
     }
 
     /// The answer with the values in it.
     pub(crate) fn restored(&self, account: Arc<Account>, answer: EventStream) -> EventStream {
-        let output = match &self.request.task {
+        let (Some(request), Some(hidden)) = (&self.request, &self.hidden) else { return answer };
+        let output = match &request.task {
             Task::Chat(chat) => chat.output.clone(),
             Task::Completion(completion) => completion.output.clone(),
             Task::Embedding(_) => OutputFormat::Text,
         };
-        let restorer = Restorer::new(self.mask.clone(), &output);
+        let restorer = Restorer::new(hidden.mask.clone(), &output);
         Box::pin(Restored {
             answer,
             restorer,
@@ -85,26 +128,42 @@ impl Stand {
     }
 }
 
-/// What leaves in place of the request, where its feature has values masked. What cannot be masked stays on the device.
+/// What leaves in place of the request, where its feature has values masked or only passages of a document leave. What cannot be
+/// masked, and a long document of which no passage can be chosen, stays on the device.
 pub(crate) fn stand(request: &Request, rules: &Rules, facts: &mut Facts) -> Option<Stand> {
-    let feature = rules.settings().features.get(facts.feature.as_deref()?)?;
-    if !feature.mask || facts.sensitivity == Sensitivity::Restricted {
+    if facts.sensitivity == Sensitivity::Restricted {
+        return None;
+    }
+    let feature = facts.feature.as_deref().and_then(|name| rules.settings().features.get(name));
+    let mask = feature.is_some_and(|feature| feature.mask);
+    if !mask && facts.strategy != Some(Strategy::Split) {
         return None;
     }
     let mut limited = request.clone();
     if let Some(sampling) = limited.task.sampling_mut() {
         sampling.max_tokens = facts.max_output_tokens;
     }
-    let stand = Stand::of(&limited);
-    match &stand {
-        Some(stand) => {
-            let leaving = inspect::inspect(&stand.request).sensitivity;
-            facts.leaving = Some(leaving.max(feature.sensitivity.unwrap_or_default()));
-            stand.complete(facts);
-        }
-        None => facts.egress = false,
+    let Ok(part) = split::part(&limited, facts) else { return Some(nothing_leaves(facts)) };
+    let (sent, part) = part.unzip();
+    let stand = match (mask, part) {
+        (true, part) => Stand::masked(limited, part),
+        (false, Some(part)) => Some(Stand::open(part)),
+        (false, None) => return None,
+    };
+    let Some(stand) = stand else { return Some(nothing_leaves(facts)) };
+    if let Some(hidden) = &stand.hidden {
+        let declared = feature.and_then(|feature| feature.sensitivity).unwrap_or_default();
+        facts.leaving = Some(hidden.level.max(declared));
     }
-    stand
+    let stand = Stand { sent, ..stand };
+    stand.complete(facts);
+    Some(stand)
+}
+
+/// Policies are told, and whatever they say, no call is made.
+fn nothing_leaves(facts: &mut Facts) -> Stand {
+    facts.egress = false;
+    Stand::NOTHING
 }
 
 /// An answer into which values are put back while it comes.

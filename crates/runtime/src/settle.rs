@@ -71,6 +71,9 @@ impl Running {
         let closings = account.closings();
         let taken = account.taken();
         self.keep_answer(&outcome, taken.cost);
+        if let (Some((target, _)), None) = (&self.answering, self.replay) {
+            account.tell_spared(target, &self.usage, taken.cost);
+        }
         let timings =
             Timings { queued: self.queued, first_token: self.first_token, total: account.elapsed() };
         let answered_by = self.answering.take().map(|(target, model)| AnsweredBy {

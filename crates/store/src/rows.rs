@@ -80,6 +80,7 @@ fn strategy_number(strategy: Strategy) -> i64 {
         Strategy::Fallback => 1,
         Strategy::Draft => 2,
         Strategy::Cascade => 3,
+        Strategy::Split => 4,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Strategy};
+use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Split, Strategy};
 use inshore_policy::verify::{Check, MOST_CHECKS};
 use inshore_policy::{Feature, Features, Misses, Objective};
 use inshore_runtime::CacheSettings;
@@ -77,6 +77,7 @@ fn features(reader: &mut Reader<'_>) -> (Features, BTreeSet<String>) {
 pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
     let strategies = Strategy::ALL.map(|strategy| (strategy.as_str(), strategy));
     let plains = Plain::ALL.map(|plain| (plain.as_str(), plain));
+    let splits = Split::ALL.map(|split| (split.as_str(), split));
     let profiles: BTreeMap<&str, Profile> =
         Profile::ALL.into_iter().map(|profile| (profile.as_str(), profile)).collect();
     let profiles: Vec<(&str, Profile)> = profiles.into_iter().collect();
@@ -97,6 +98,7 @@ pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
         checks: reader.maybe("checks", checks).or(preset.checks),
         patience: reader.maybe("patience", Reader::duration).or(preset.patience),
         plain: reader.maybe("plain", |reader, path| reader.choice(path, &plains)).or(preset.plain),
+        split: reader.maybe("split", |reader, path| reader.choice(path, &splits)).or(preset.split),
         prefer: reader.maybe("prefer", |reader, path| reader.choice(path, &prefers())).or(preset.prefer),
         stays_here: reader.maybe("stays_here", Reader::flag).unwrap_or(preset.stays_here),
         mask: reader.maybe("mask", Reader::flag).unwrap_or(preset.mask),

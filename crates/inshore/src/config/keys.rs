@@ -100,7 +100,7 @@ pub(super) const CAP: [&str; 9] =
     ["id", "limit", "per", "warn_percent", "app", "user", "organisation", "feature", "target"];
 
 /// Keys of one `[features.NAME]`.
-pub(super) const FEATURE: [&str; 14] = [
+pub(super) const FEATURE: [&str; 15] = [
     "latency",
     "sensitivity",
     "quality",
@@ -109,6 +109,7 @@ pub(super) const FEATURE: [&str; 14] = [
     "checks",
     "patience",
     "plain",
+    "split",
     "prefer",
     "stays_here",
     "mask",

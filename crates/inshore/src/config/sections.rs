@@ -56,6 +56,7 @@ fn entries(feature: &Feature) -> Vec<(&'static str, Value)> {
         ),
         ("patience", feature.patience.map(|patience| Value::String(values::written(patience)))),
         ("plain", feature.plain.map(|plain| text(plain.as_str()))),
+        ("split", feature.split.map(|split| text(split.as_str()))),
         ("prefer", feature.prefer.map(|prefer| text(prefer.as_str()))),
         ("stays_here", Some(Value::Boolean(feature.stays_here))),
         ("mask", feature.mask.then_some(Value::Boolean(true))),

@@ -154,6 +154,19 @@ pub(super) fn smallest_first<'a>(candidates: &[Candidate<'a>]) -> Ranking<'a> {
     Ranking { ordered, missing: Vec::new() }
 }
 
+/// Those away from the device first, in their order, then those on it. `None`: there is nothing away from the device.
+pub(super) fn away_first<'a>(
+    facts: &Facts,
+    settings: &Settings,
+    candidates: &[Candidate<'a>],
+) -> Option<Ranking<'a>> {
+    let mut ranking = rank(facts, settings, candidates.to_vec());
+    // A stable sort keeps the order among those of one side.
+    ranking.ordered.sort_by_key(|candidate| candidate.target.tier == Tier::Device);
+    let away = ranking.ordered.first().is_some_and(|candidate| candidate.target.tier != Tier::Device);
+    away.then_some(ranking)
+}
+
 fn sort(candidates: &mut [Candidate<'_>], criteria: &[Criterion], facts: &Facts, settings: &Settings) {
     // A stable sort keeps the given order among equals.
     candidates.sort_by(|a, b| {

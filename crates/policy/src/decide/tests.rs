@@ -227,6 +227,24 @@ fn a_cascade_begins_with_the_smallest() {
 }
 
 #[test]
+fn a_split_request_is_answered_elsewhere_and_by_the_device_when_nobody_else_does() {
+    let split = |facts: Facts| Facts { strategy: Some(Strategy::Split), ..facts };
+    let steps = |facts: &Facts, targets: Vec<Target>| {
+        let targets: Vec<Arc<Target>> = targets.into_iter().map(Arc::new).collect();
+        let decision = decide(facts, &Rules::default(), &targets);
+        let steps: Vec<String> = decision.steps.iter().map(|step| step.target.0.clone()).collect();
+        (decision.strategy, steps.join(" "))
+    };
+    let asked = split(facts("auto"));
+    assert_eq!(steps(&asked, three()), (Strategy::Split, "box/mid openai/big device/small".into()));
+    let best = Facts { prefer: Some(Prefer::Quality), answers: 2, ..asked.clone() };
+    assert_eq!(steps(&best, three()).0, Strategy::Split);
+    assert_eq!(steps(&asked, vec![three().remove(2)]), (Strategy::Direct, "device/small".into()));
+    let here = Facts { egress: false, ..asked };
+    assert_eq!(steps(&here, three()), (Strategy::Direct, "device/small".into()));
+}
+
+#[test]
 fn offline_leaves_what_is_on_this_machine() {
     let mut targets = three();
     targets[1].destination = Some("127.0.0.1:11434".into());

@@ -10,3 +10,4 @@ mod masked;
 mod road;
 mod scripted;
 mod spend;
+mod split;

@@ -70,6 +70,8 @@ pub(crate) struct Scripted {
     pub(crate) calls: AtomicUsize,
     /// The last request that was passed on.
     pub(crate) last: Mutex<Option<Arc<Request>>>,
+    /// All that were.
+    pub(crate) seen: Mutex<Vec<Arc<Request>>>,
     /// Streams that were made and not yet dropped.
     pub(crate) live: Arc<AtomicUsize>,
     clock: Arc<ManualClock>,
@@ -98,6 +100,7 @@ impl Backend for Scripted {
     fn generate(&self, call: Call) -> BoxFuture<'_, Result<EventStream, BackendError>> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         *self.last.lock().unwrap() = Some(call.request.clone());
+        self.seen.lock().unwrap().push(call.request.clone());
         let script = self.scripts.lock().unwrap().pop_front().expect("no script left for this call");
         self.clock.advance(3);
         self.live.fetch_add(1, Ordering::SeqCst);
@@ -191,6 +194,7 @@ pub(crate) fn world_of<const N: usize>(targets: [(Target, &[Script]); N]) -> Wor
             scripts: Mutex::new(scripts.iter().cloned().collect()),
             calls: AtomicUsize::new(0),
             last: Mutex::default(),
+            seen: Mutex::default(),
             live: Arc::default(),
             clock: clock.clone(),
         });

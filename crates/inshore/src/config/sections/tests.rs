@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{check_file, layers};
 use crate::environment::Environment;
-use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Strategy as Steps};
+use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Split, Strategy as Steps};
 use inshore_policy::verify::Check;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -109,6 +109,7 @@ fn any_feature() -> impl Strategy<Value = Feature> {
             checks: plain.map(|_| vec![Check::Tools, Check::Length(1, 9), Check::Likely(10, -2.5)]),
             patience: millis.map(|millis| Duration::from_millis(millis / 2)),
             plain: plain.map(|plain| Plain::ALL[plain]),
+            split: plain.map(|split| Split::ALL[split % Split::ALL.len()]),
             prefer: prefer.map(|prefer| Prefer::ALL[prefer]),
             stays_here,
             mask: stays_here,

@@ -235,7 +235,19 @@ proptest! {
             Strategy::Direct | Strategy::Fallback => 0,
             Strategy::Draft => 1,
             Strategy::Cascade => decision.steps.len(),
+            // Its order is told below.
+            Strategy::Split => decision.steps.len(),
         };
+        if decision.strategy == Strategy::Split {
+            let here = |step: &Step| found(&targets, &step.target).tier == Tier::Device;
+            let (away, near): (Vec<_>, Vec<_>) = decision.steps.iter().cloned().partition(|step| !here(step));
+            prop_assert!(!away.is_empty());
+            prop_assert_eq!(&[away.clone(), near.clone()].concat(), &decision.steps);
+            for pair in away.windows(2).chain(near.windows(2)) {
+                let [before, after] = [&pair[0], &pair[1]].map(|step| key(&facts, &rules, found(&targets, &step.target)));
+                prop_assert!(before <= after, "{before:?} > {after:?}");
+            }
+        }
         for pair in decision.steps[first..].windows(2) {
             let [before, after] = [&pair[0], &pair[1]].map(|step| key(&facts, &rules, found(&targets, &step.target)));
             prop_assert!(before <= after, "{before:?} > {after:?}");
@@ -251,9 +263,9 @@ proptest! {
             matches!(verdict.outcome, Err(Exclusion::TooSlow { .. } | Exclusion::BelowQuality { .. }))
         });
         for verdict in excluded {
-            let first = decision.steps.first().expect("another one is known to do better");
-            let [chosen, excluded] = [&first.target, &verdict.target].map(|id| key(&facts, &rules, found(&targets, id)));
-            prop_assert!(chosen[..2] < excluded[..2]);
+            let key = |id: &TargetId| key(&facts, &rules, found(&targets, id))[..2].to_vec();
+            let chosen = decision.steps.iter().map(|step| key(&step.target)).min();
+            prop_assert!(chosen.expect("another one is known to do better") < key(&verdict.target));
         }
     }
 
