@@ -21,7 +21,8 @@ pub enum Strategy {
     /// The steps in order, the smallest first, until one gives an answer that stands up to its checks.
     Cascade,
     /// The steps in order, those away from the device first: each of these gets what is needed of a long document, and not the document
-    /// ([`Split`]). The device, where it is a step, comes after them and has the whole: it answers when none of the others does.
+    /// ([`Split`]). The device, where it is a step, comes after them and has the whole: it answers when none of the others does. With [`Split::Chunks`] the first of the device's steps reads the
+    /// document for the others.
     Split,
 }
 
@@ -47,16 +48,19 @@ pub enum Split {
     /// The passages that have to do with the question.
     #[default]
     Passages,
+    /// Nothing of the text: the device reads it, chunk by chunk, and what it answers leaves.
+    Chunks,
 }
 
 impl Split {
     /// All.
-    pub const ALL: [Split; 1] = [Self::Passages];
+    pub const ALL: [Split; 2] = [Self::Passages, Self::Chunks];
 
     /// The word used in config.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passages => "passages",
+            Self::Chunks => "chunks",
         }
     }
 }

@@ -8,6 +8,8 @@ use inshore_domain::{
     TargetId, Tier, Usage,
 };
 
+use inshore_policy::split::Reading;
+
 use crate::Shared;
 use crate::masked::Stand;
 use crate::spend::Held;
@@ -20,7 +22,9 @@ pub(crate) struct Account {
     pub(crate) facts: Facts,
     pub(crate) egress: EgressLog,
     /// What leaves in place of the request, where values are masked.
-    stand: Option<Stand>,
+    stand: Option<Arc<Stand>>,
+    /// What leaves in place of others that are made of it.
+    others: Mutex<Vec<(Arc<Request>, Arc<Stand>)>>,
     state: Mutex<State>,
 }
 
@@ -46,7 +50,8 @@ impl Account {
         let (request, egress) = (Arc::new(request), EgressLog::default());
         let notes = stand.as_ref().and_then(Stand::stays).into_iter().collect();
         let state = Mutex::new(State { notes, ..State::default() });
-        Self { shared, id, request, facts, egress, stand, state }
+        let stand = stand.map(Arc::new);
+        Self { shared, id, request, facts, egress, stand, others: Mutex::default(), state }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -96,34 +101,56 @@ impl Account {
     /// # Errors
     /// When it is not known what of it may leave.
     pub(crate) fn call(&self, target: &Arc<Target>, request: &Arc<Request>) -> Result<Call, BackendError> {
-        let request = match self.stand_at(target) {
+        let request = match self.stand_for(target, request)? {
             None => request.clone(),
-            Some(stand) if Arc::ptr_eq(&self.request, request) => stand.request()?,
-            // Only a request for the device is ever another one; whatever makes it so for others must have it masked as well.
-            Some(_) => {
-                let message = "the request differs from the one that was masked, and does not leave";
-                return Err(BackendError::new(BackendErrorKind::Unsupported, message));
-            }
+            Some(stand) => stand.request()?,
         };
         Ok(Call { request, target: target.clone(), egress: self.egress.clone() })
     }
 
-    /// The answer of a target as the caller gets it: with the values in it that were masked.
-    pub(crate) fn answer(self: &Arc<Self>, target: &Target, answer: EventStream) -> EventStream {
-        match self.stand_at(target) {
-            None => answer,
-            Some(stand) => stand.restored(self.clone(), answer),
+    /// The answer of a target to a request as the caller gets it: with the values in it that were masked.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        target: &Target,
+        request: &Arc<Request>,
+        answer: EventStream,
+    ) -> EventStream {
+        match self.stand_for(target, request) {
+            Ok(Some(stand)) => stand.restored(self.clone(), answer),
+            Ok(None) | Err(_) => answer,
         }
     }
 
     /// Says on the receipt what was left out and masked for this target, once.
-    pub(crate) fn tell_masked(&self, target: &Target) {
-        for told in self.stand_at(target).map(Stand::told).unwrap_or_default() {
+    pub(crate) fn tell_masked(&self, target: &Target, request: &Arc<Request>) {
+        let Ok(Some(stand)) = self.stand_for(target, request) else { return };
+        for told in stand.told() {
             let mut state = self.state();
             if !state.notes.contains(&told) {
                 state.notes.push(told);
             }
         }
+    }
+
+    /// Lets another request leave that is made of this one: masked, where this one is. `false`: it may not.
+    pub(crate) fn admit(&self, request: &Arc<Request>) -> bool {
+        let Some(stand) = &self.stand else { return true };
+        match stand.beside(&self.request, request).filter(|stand| stand.within(&self.facts)) {
+            Some(stand) => {
+                self.others().push((request.clone(), Arc::new(stand)));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What the device is to read for others, where it is.
+    pub(crate) fn reading(&self) -> Option<Arc<Reading>> {
+        self.stand.as_ref()?.sent.as_ref()?.reading.clone()
+    }
+
+    fn others(&self) -> MutexGuard<'_, Vec<(Arc<Request>, Arc<Stand>)>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says on the receipt of a request of which only a part left what the whole would have cost at the target that answered.
@@ -134,7 +161,21 @@ impl Account {
         }
     }
 
-    fn stand_at(&self, target: &Target) -> Option<&Stand> {
+    fn stand_at(&self, target: &Target) -> Option<&Arc<Stand>> {
         self.stand.as_ref().filter(|_| target.tier != Tier::Device)
+    }
+
+    /// What leaves for this target in place of a request; `None`: the request itself.
+    fn stand_for(&self, target: &Target, request: &Arc<Request>) -> Result<Option<Arc<Stand>>, BackendError> {
+        let Some(stand) = self.stand_at(target) else { return Ok(None) };
+        if Arc::ptr_eq(&self.request, request) {
+            return Ok(Some(stand.clone()));
+        }
+        let others = self.others();
+        let other = others.iter().find(|(other, _)| Arc::ptr_eq(other, request));
+        other.map(|(_, stand)| Some(stand.clone())).ok_or_else(|| {
+            let message = "the request differs from the one that was masked, and does not leave";
+            BackendError::new(BackendErrorKind::Unsupported, message)
+        })
     }
 }

@@ -99,7 +99,7 @@ fn changed(request: &Request, change: impl FnOnce(&mut Request)) -> Arc<Request>
 }
 
 /// Waits for the whole answer.
-async fn whole(leg: Leg) -> Result<Half, RunError> {
+pub(crate) async fn whole(leg: Leg) -> Result<Half, RunError> {
     let mut half = Half::of(leg);
     loop {
         match half.next().await {

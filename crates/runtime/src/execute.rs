@@ -163,14 +163,14 @@ async fn accept(
     request: &Arc<Request>,
 ) -> Result<Accepted, BackendError> {
     let call = account.call(&entry.target, request)?;
-    account.tell_masked(&entry.target);
+    account.tell_masked(&entry.target, request);
     let mut events = entry.backend.generate(call).await?;
     let model = match events.next().await {
         Some(Ok(Event::Started { model })) => model,
         Some(Err(error)) => return Err(error),
         other => return Err(unexpected(&entry.target, other.is_some())),
     };
-    let mut events = account.answer(&entry.target, events);
+    let mut events = account.answer(&entry.target, request, events);
     // A target that accepts and then fails at once must not count as chosen: look at one event more.
     match tokio::time::timeout(PEEK, events.next()).await {
         Ok(Some(Ok(first))) => Ok(Accepted { model, first: Some(first), rest: events }),
@@ -204,7 +204,7 @@ pub(crate) async fn embed(
                 continue;
             }
         };
-        account.tell_masked(&entry.target);
+        account.tell_masked(&entry.target, &account.request);
         let embedding = async { embedder.embed(account.call(&entry.target, &account.request)?).await };
         match embedding.await {
             Ok((vectors, usage)) => {

@@ -1,8 +1,8 @@
 //! The application: the road of a request, `inspect → decide → execute → settle`.
 //!
 //! Layout: [`Runtime`] the door; `account` what the calls of a request share, `spend` what is set aside for them, `masked` what leaves
-//! in place of the request; `execute` runs the steps of a Decision, `hedge`, `draft`, `cascade` and `split` in other ways than one after the
-//! other; `leg` is one call that answers, `half` one of several; [`Answer`] the answer on its way to the caller, `revise` and `log` one
+//! in place of the request; `execute` runs the steps of a Decision, `hedge`, `draft`, `cascade` and `split` (with `delegate`) in other ways
+//! than one after the other; `leg` is one call that answers, `half` one of several; [`Answer`] the answer on its way to the caller, `revise` and `log` one
 //! that changes on the way, by what `patch` finds; `settle` the receipt; `report` what was spent; [`RetryPolicy`] when a call is made again;
 //! `health` what was seen of each target, `pace` how fast its answers were; `cache` answers that were given before; [`Sensor`] the state of
 //! the machine; [`Registry`] the targets there are.
@@ -17,6 +17,7 @@ mod account;
 mod answer;
 mod cache;
 mod cascade;
+mod delegate;
 mod draft;
 mod error;
 mod execute;
@@ -369,8 +370,12 @@ async fn begin(running: Running, registry: &Arc<Registry>) -> Result<Begun, RunE
     match running.decision.strategy {
         Strategy::Draft => draft::begin_plain(running, registry).await,
         Strategy::Cascade => cascade::begin(running, registry).await,
-        // What leaves has been chosen by then.
-        Strategy::Direct | Strategy::Fallback | Strategy::Split => execute::begin(running, registry).await,
+        Strategy::Split => match running.account.reading() {
+            Some(reading) => delegate::begin(running, registry, &reading).await,
+            // What leaves has been chosen by then.
+            None => execute::begin(running, registry).await,
+        },
+        Strategy::Direct | Strategy::Fallback => execute::begin(running, registry).await,
     }
 }
 

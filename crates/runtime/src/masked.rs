@@ -16,7 +16,7 @@ use inshore_policy::sensitivity::Detector;
 use inshore_policy::{Rules, inspect};
 
 use crate::account::Account;
-use crate::split::{self, Sent};
+use crate::split::{self, Leaves, Sent};
 
 /// What leaves in place of a request.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Stand {
     request: Option<Arc<Request>>,
     /// Where values are masked.
     hidden: Option<Hidden>,
-    /// Where passages stand in the place of a document.
+    /// Where something stands in the place of a document.
     pub(crate) sent: Option<Sent>,
 }
 
@@ -41,6 +41,23 @@ struct Hidden {
 impl Stand {
     /// Nothing leaves.
     const NOTHING: Self = Self { request: None, hidden: None, sent: None };
+
+    /// For another request that is made of the whole, which is the one that this was made for.
+    pub(crate) fn beside(&self, whole: &Request, request: &Request) -> Option<Self> {
+        match &self.hidden {
+            Some(_) => Self::masked(whole.clone(), Some(request.clone())),
+            None => Some(Self::open(request.clone())),
+        }
+    }
+
+    /// Whether what leaves is no more than was told before the decision: what was set aside and permitted is for that.
+    pub(crate) fn within(&self, facts: &Facts) -> bool {
+        let Some(request) = &self.request else { return false };
+        let leaving = inspect::inspect(request);
+        leaving.prompt_tokens_at_most <= facts.prompt_tokens_at_most
+            && leaving.bytes_at_most <= facts.bytes_at_most
+            && leaving.sensitivity <= facts.leaving()
+    }
 
     /// This request leaves as it is.
     fn open(request: Request) -> Self {
@@ -66,8 +83,7 @@ impl Stand {
 
     /// Says that nothing leaves, where that is so.
     pub(crate) fn stays(&self) -> Option<String> {
-        self.request
-            .is_none()
+        (self.request.is_none() && self.sent.is_none())
             .then(|| "what of the request may leave could not be told, so none of it does".into())
     }
 
@@ -85,7 +101,13 @@ impl Stand {
     /// What is set aside for a call must do for the request that really leaves: placeholders may be longer than what they stand for,
     /// and passages are shorter than their document.
     fn complete(&self, facts: &mut Facts) {
-        let Some(request) = &self.request else { return };
+        let Some(request) = &self.request else {
+            // Each of the requests that are made of it must keep within this.
+            if let Some(reading) = self.sent.as_ref().and_then(|sent| sent.reading.as_ref()) {
+                reading.bound(facts);
+            }
+            return;
+        };
         let leaving = inspect::inspect(request);
         if self.sent.is_some() {
             facts.prompt_tokens = leaving.prompt_tokens;
@@ -104,7 +126,7 @@ impl Stand {
             masked.into_iter().flatten().map(|(word, count)| format!("{word} {count}")).collect();
         let masked =
             (!replaced.is_empty()).then(|| format!("masked before the call: {}", replaced.join(", ")));
-        self.sent.as_ref().map(Sent::told).into_iter().chain(masked).collect()
+        self.sent.as_ref().and_then(Sent::told).into_iter().chain(masked).collect()
     }
 
     /// The answer with the values in it.
@@ -143,12 +165,17 @@ pub(crate) fn stand(request: &Request, rules: &Rules, facts: &mut Facts) -> Opti
     if let Some(sampling) = limited.task.sampling_mut() {
         sampling.max_tokens = facts.max_output_tokens;
     }
-    let Ok(part) = split::part(&limited, facts) else { return Some(nothing_leaves(facts)) };
-    let (sent, part) = part.unzip();
-    let stand = match (mask, part) {
-        (true, part) => Stand::masked(limited, part),
-        (false, Some(part)) => Some(Stand::open(part)),
-        (false, None) => return None,
+    let split = feature.and_then(|feature| feature.split).unwrap_or_default();
+    let Ok(leaves) = split::leaves(&limited, split, facts) else { return Some(nothing_leaves(facts)) };
+    let (sent, stand) = match leaves {
+        Leaves::Whole if !mask => return None,
+        Leaves::Whole => (None, Stand::masked(limited, None)),
+        Leaves::Part(sent, part) if mask => (Some(sent), Stand::masked(limited, Some(*part))),
+        Leaves::Part(sent, part) => (Some(sent), Some(Stand::open(*part))),
+        Leaves::Answers(sent) if mask => {
+            (Some(sent), Stand::masked(limited, None).map(|stand| Stand { request: None, ..stand }))
+        }
+        Leaves::Answers(sent) => (Some(sent), Some(Stand::NOTHING)),
     };
     let Some(stand) = stand else { return Some(nothing_leaves(facts)) };
     if let Some(hidden) = &stand.hidden {

@@ -1,7 +1,8 @@
 //! Long documents of which only what matters leaves the device.
 //!
 //! [`passages`] makes of a conversation with a long document one in which only those passages stand that an index of this very document
-//! finds relevant to the question ([`Index`]); [`document`] tells which part of a conversation is the document and what is asked of it;
+//! finds relevant to the question ([`Index`]); [`reading()`] has the device read a document for a target that gets nothing of it but
+//! answers; [`document`] tells which part of a conversation is the document and what is asked of it;
 //! [`pieces`] cuts a text at the borders that it has itself.
 //!
 //! What counts as the document: the text parts of the person's messages that have at least [`LONG_PART`] bytes, when they have
@@ -16,6 +17,7 @@
 mod document;
 mod index;
 mod pieces;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,10 @@ use inshore_domain::{Request, Task};
 pub use document::{Document, document};
 pub use index::Index;
 pub use pieces::pieces;
+pub use reading::{
+    ANSWERS, CHUNK, Found, HEADINGS, MOST_CALLS, MOST_CHARACTERS, MOST_QUESTIONS, Misshapen, Reading, found,
+    reading,
+};
 
 /// Bytes of the person's text parts from which on they are a document: who asks in writing rarely writes more than a page.
 pub const LONG_PART: usize = 2_000;

@@ -143,6 +143,62 @@ fn pieces_end_where_the_text_does() {
     assert_eq!(pieces("", 10), [""; 0]);
 }
 
+#[test]
+fn what_is_read_is_the_whole_document_and_what_leaves_has_none_of_it() {
+    let body = report();
+    let headed = format!("# Harbour of Aurora\n{body}");
+    let asked =
+        request(vec![Message::text(Role::System, "Be brief."), user(&[&headed, "What of the orchard?"])]);
+    let reading = reading(&asked).unwrap();
+    assert_eq!(reading.chunks.concat(), headed);
+    assert_eq!((reading.of_chunks, reading.of_bytes), (reading.chunks.len(), headed.len()));
+    let told = |answers: &[&str]| {
+        let found = |(chunk, answer): (usize, &&str)| Found {
+            chunk,
+            question: "Is it there?".into(),
+            answer: (*answer).to_owned(),
+        };
+        let found: Vec<Found> = answers.iter().enumerate().map(found).collect();
+        let (request, told) = reading.report(&found);
+        (texts_of(&request), told)
+    };
+    let (sent, count) = told(&["yes", "three acres"]);
+    assert_eq!((sent.len(), sent[0].as_str(), sent[2].as_str()), (3, "Be brief.", "What of the orchard?"));
+    assert!(sent[1].contains("- part 1: yes\n- part 2: three acres\n") && count == 2, "{sent:?}");
+    let long = "a".repeat(300);
+    let (sent, count) = told(&vec![long.as_str(); 200]);
+    assert!(sent[1].len() < ANSWERS + 300 && count < 200, "{count}");
+    let plan = texts_of(&reading.plan(None, true)).concat();
+    assert!(plan.contains("What of the orchard?") && plan.contains("# Harbour of Aurora"), "{plan}");
+    assert!(!plan.contains("harbour harbour"));
+    let mut facts = crate::samples::facts("auto");
+    reading.bound(&mut facts);
+    for request in [reading.plan(None, true), reading.report(&[]).0] {
+        let leaving = crate::inspect::inspect(&request);
+        assert!(leaving.prompt_tokens_at_most <= facts.prompt_tokens_at_most);
+        assert!(leaving.bytes_at_most <= facts.bytes_at_most);
+    }
+}
+
+#[test]
+fn plans_and_answers_are_what_was_asked_for_or_nothing() {
+    let reading = reading(&request(vec![user(&[&report().repeat(9), "What of the orchard?"])])).unwrap();
+    let questions = |plan: &str| reading.questions(plan);
+    let many = (0..20).map(|n| format!("\"q{n}\"")).collect::<Vec<_>>().join(",");
+    let most = MOST_CALLS / reading.chunks.len();
+    assert!((2..8).contains(&most), "{most}");
+    assert_eq!(questions(&format!("{{\"questions\":[{many}]}}")).map(|asked| asked.len()), Some(most));
+    assert_eq!(questions(r#" {"questions":[" a ","a",""]} "#), Some(vec!["a".into()]));
+    for bad in ["", "[]", r#"{"questions":[]}"#, r#"{"questions":"a"}"#, r#"{"questions":["a"],"b":1}"#] {
+        assert_eq!(questions(bad), None, "{bad}");
+    }
+    assert_eq!(found(r#"{"found":true,"answer":" 4 % "}"#), Ok(Some("4 %".into())));
+    assert_eq!(found(r#"{"found":false,"answer":"4 %"}"#), Ok(None));
+    assert_eq!(found("4 %"), Err(Misshapen));
+    let long = format!(r#"{{"found":true,"answer":"{}"}}"#, "é".repeat(900));
+    assert_eq!(found(&long).unwrap().unwrap().chars().count(), 300);
+}
+
 fn any_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-zé一 ]{1,40}",

@@ -3,6 +3,7 @@
 
 mod cache;
 mod cascade;
+mod chunks;
 mod draft;
 mod endpoints;
 mod hedge;

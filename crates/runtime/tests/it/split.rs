@@ -13,9 +13,9 @@ use proptest::strategy::Strategy as Gen;
 use crate::scripted::{Script, World, answer, request, world};
 
 const FEATURE: &str = "reports";
-const QUESTION: &str = "How much did pensions rise?";
+pub(crate) const QUESTION: &str = "How much did pensions rise?";
 
-fn splitting(device: &[Script], cloud: &[Script], more: Feature) -> World {
+pub(crate) fn splitting(device: &[Script], cloud: &[Script], more: Feature) -> World {
     let world = world(device, cloud);
     world.runtime.set_rules(Rules::shipped(settings(more)));
     world
@@ -28,7 +28,7 @@ fn settings(more: Feature) -> Settings {
 }
 
 /// A paragraph that fills a passage by itself and is about nothing else.
-fn paragraph(word: &str) -> String {
+pub(crate) fn paragraph(word: &str) -> String {
     format!("{}\n\n", vec![word; 700 / (word.len() + 1)].join(" "))
 }
 
@@ -36,12 +36,12 @@ fn about_pensions(more: &str) -> String {
     format!("Pensions rose by 4.1 %. {more} {}", paragraph("usual"))
 }
 
-fn report(more: &str) -> String {
+pub(crate) fn report(more: &str) -> String {
     let others = ["harbour", "weather", "orchard", "railway", "library"].map(paragraph).concat().repeat(4);
     format!("{others}{}{others}", about_pensions(more))
 }
 
-fn asked(world: &World, parts: &[&str]) -> Request {
+pub(crate) fn asked(world: &World, parts: &[&str]) -> Request {
     let mut request = request(world, "auto");
     let content = parts.iter().map(|part| Part::Text((*part).to_owned())).collect();
     let messages = vec![Message { content, ..Message::text(Role::User, "") }];
@@ -50,7 +50,7 @@ fn asked(world: &World, parts: &[&str]) -> Request {
     request
 }
 
-async fn run(world: &World, request: Request) -> (String, Receipt) {
+pub(crate) async fn run(world: &World, request: Request) -> (String, Receipt) {
     let mut given = world.runtime.run(request).await.unwrap();
     let mut said = String::new();
     while let Some(event) = given.events.next().await {
@@ -62,12 +62,12 @@ async fn run(world: &World, request: Request) -> (String, Receipt) {
 }
 
 /// All that a backend got, request by request.
-fn seen(world: &World, place: usize) -> Vec<String> {
+pub(crate) fn seen(world: &World, place: usize) -> Vec<String> {
     let seen = world.backends[place].seen.lock().unwrap();
     seen.iter().map(|request| format!("{:?} {:?}", request.task, request.original)).collect()
 }
 
-fn parts(request: &Request) -> Vec<String> {
+pub(crate) fn parts(request: &Request) -> Vec<String> {
     let Task::Chat(chat) = &request.task else { unreachable!("it is a chat") };
     let parts = chat.messages.iter().flat_map(|message| &message.content);
     parts.map(|part| if let Part::Text(text) = part { text.clone() } else { String::new() }).collect()
