@@ -15,6 +15,7 @@ use crate::error::StoreError;
 use crate::fold::{Fold, Marks};
 use crate::journal::{self, Id, Journal, Replay};
 use crate::key::Key;
+use crate::labels::Kept;
 use crate::lock::Lock;
 use crate::migrations::migrate;
 use crate::state::State;
@@ -40,6 +41,8 @@ const NICE: i32 = 5;
 /// What the folder's thread is told.
 pub(crate) enum Task {
     Job(Job),
+    /// Keep a label, or what may become one: nothing that waits in the journal is about it.
+    Keep(Kept),
     /// Nothing else will come: bring what is left to the tables and close the files.
     End(Box<Writer>),
 }
@@ -198,8 +201,16 @@ impl Folder {
                     let _ = results.send(self.carry_out(job));
                     writer.unpark();
                 }
+                Task::Keep(kept) => self.keep(kept),
                 Task::End(writer) => return self.finish(*writer),
             }
+        }
+    }
+
+    fn keep(&mut self, mut kept: Kept) {
+        match transact(&mut self.connection, "keep", ATTEMPTS, |tx| kept.carry_out(tx)) {
+            Ok(()) => kept.answer(),
+            Err(error) => kept.fail(&self.failed(&error)),
         }
     }
 

@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "receipts", sql: include_str!("../migrations/0001_receipts.sql") },
     Migration { name: "books", sql: include_str!("../migrations/0002_books.sql") },
     Migration { name: "journal", sql: include_str!("../migrations/0003_journal.sql") },
+    Migration { name: "labels", sql: include_str!("../migrations/0004_labels.sql") },
 ];
 
 /// Which steps have been taken. Kept apart from the numbered ones: it must be there before the first.

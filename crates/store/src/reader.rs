@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use inshore_domain::{Receipt, ReceiptId};
+use inshore_domain::{Receipt, ReceiptId, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::books::{self, Balance, SpendQuery, SpendRow};
 use crate::error::StoreError;
+use crate::labels::{self, Label, Statistics};
 use crate::lock::Lock;
 use crate::rows;
 
@@ -22,6 +23,8 @@ pub(crate) enum Read {
     Receipt(ReceiptId, Reply<Option<Receipt>>),
     Newest(u32, Reply<Vec<Receipt>>),
     Spend(SpendQuery, Reply<Vec<SpendRow>>),
+    Labels(Reply<Vec<Label>>),
+    Remembered(ReceiptId, Timestamp, Reply<Option<Statistics>>),
     /// Check the books and sum them up.
     Books(Reply<Vec<Balance>>),
     /// Check the whole file, the books too.
@@ -55,6 +58,10 @@ impl Reader {
                 }
                 Read::Spend(query, reply) => {
                     drop(reply.send(self.answer(books::spend(&self.connection, &query))))
+                }
+                Read::Labels(reply) => drop(reply.send(self.answer(labels::all(&self.connection)))),
+                Read::Remembered(id, now, reply) => {
+                    drop(reply.send(self.answer(labels::remembered(&self.connection, id, now))))
                 }
                 Read::Books(reply) => drop(reply.send(self.books())),
                 Read::Verify(reply) => drop(reply.send(self.verify())),

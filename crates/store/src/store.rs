@@ -18,8 +18,9 @@ use crate::books::{
 use crate::connection::{connect, prepare};
 use crate::desk::Desk;
 use crate::error::StoreError;
-use crate::folder::Folder;
+use crate::folder::{Folder, Task};
 use crate::key::Key;
+use crate::labels::Kept;
 use crate::lock::Lock;
 use crate::reader::{self, Read, Reader};
 use crate::work::{Close, Doubts, EXPIRED_AT_ONCE, Expire, Lost, Reserve, Settle, Work};
@@ -63,6 +64,8 @@ pub struct Store {
 struct Shared {
     orders: mpsc::Sender<Order>,
     reads: mpsc::Sender<Read>,
+    /// What the folder is told besides.
+    to_folder: std::sync::mpsc::Sender<Task>,
     desk: Arc<Desk>,
     mirror: Arc<Mirror>,
     lost: Arc<Lost>,
@@ -137,6 +140,7 @@ impl Store {
         let reading = start("store-read", Box::new(move || reader.run(read_queue)))?;
         let at_desk = Arc::clone(&desk);
         let (tasks, task_queue) = std::sync::mpsc::channel();
+        let to_folder = tasks.clone();
         let (results, result_queue) = std::sync::mpsc::channel();
         let writing = start("store-write", Box::new(move || at_desk.work(&tasks, &result_queue)))?;
         let writer = writing.thread().clone();
@@ -144,7 +148,7 @@ impl Store {
         let woken = writer.clone();
         let folding = start("store-fold", Box::new(move || folder.work(&task_queue, &results, &woken)))?;
         let threads = Threads { writer, running: vec![writing, folding, reading] };
-        let shared = Shared { orders, reads, desk, mirror, lost, threads };
+        let shared = Shared { orders, reads, to_folder, desk, mirror, lost, threads };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -309,6 +313,19 @@ impl Store {
         self.give(Order::Fold(done), answer).await
     }
 
+    /// Has something kept that is not in the journal, by the call itself, and gives the answer.
+    pub(crate) fn keep_beside(
+        &self,
+        kept: Kept,
+        answer: oneshot::Receiver<Result<bool, StoreError>>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + 'static + use<> {
+        let sent = self.shared.to_folder.send(Task::Keep(kept)).map_err(|_| StoreError::Closed);
+        async move {
+            sent?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        }
+    }
+
     /// Queues work by the call itself, and gives its answer.
     fn order<T, E>(
         &self,
@@ -349,7 +366,7 @@ impl Store {
         }
     }
 
-    async fn read<T>(
+    pub(crate) async fn read<T>(
         &self,
         query: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Read,
     ) -> Result<T, StoreError> {

@@ -13,9 +13,9 @@ use tokio::runtime::Runtime;
 use crate::sample::{STARTING, claim, close, id, money, open, receipt, reservation};
 
 /// Names the folder for the child; its presence makes this process the child.
-const FOLDER: &str = "INSHORE_STORE_KILL_FOLDER";
+pub(crate) const FOLDER: &str = "INSHORE_STORE_KILL_FOLDER";
 /// The number of the child's first receipt.
-const FIRST: &str = "INSHORE_STORE_KILL_FIRST";
+pub(crate) const FIRST: &str = "INSHORE_STORE_KILL_FIRST";
 /// What each call costs at worst, and what it costs.
 const WORST: u64 = 100;
 const COST: u64 = 40;
@@ -97,13 +97,13 @@ fn spending_child() {
 
 /// What a child has printed.
 #[derive(Default)]
-struct Promised {
-    settled: Vec<u128>,
+pub(crate) struct Promised {
+    pub(crate) settled: Vec<u128>,
     reserved: Vec<u128>,
 }
 
 /// Starts a child, kills it after it has printed `lines`, and gives all that it printed.
-fn run_and_kill(child: &str, folder: &Path, first: u128, lines: usize) -> Promised {
+pub(crate) fn run_and_kill(child: &str, folder: &Path, first: u128, lines: usize) -> Promised {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", child, "--nocapture"]).env(FOLDER, folder).env(FIRST, first.to_string());
     let starting = STARTING.blocking_write();

@@ -6,6 +6,7 @@ mod hammer;
 mod interleavings;
 mod journal;
 mod kill;
+mod labels;
 mod money;
 mod opening;
 mod retention;
