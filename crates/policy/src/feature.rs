@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use inshore_domain::{Facts, Plain, Prefer, Profile, Sensitivity, Split, Strategy};
 
+use crate::router::Declared;
 use crate::verify::Check;
 
 /// What is asked of the targets when a request names this feature. What is `None` is not asked.
@@ -22,6 +23,9 @@ pub struct Feature {
     pub strategy: Option<Strategy>,
     /// What an answer of a smaller model must stand up to in a cascade; `None`: what is usual ([`crate::verify::usual`]).
     pub checks: Option<Vec<Check>>,
+    /// How often a kept answer of a smaller model may be worse than the next target's; `None`: checks alone decide. Where labels of this
+    /// installation do not show that it is kept, the next target is asked.
+    pub risk: Option<Declared>,
     /// How long a draft waits for the better answer; `None`: as [`inshore_domain::Hybrid`] has it.
     pub patience: Option<Duration>,
     /// What callers get of a draft that cannot take revisions; `None`: likewise.

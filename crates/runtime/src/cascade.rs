@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use inshore_domain::request::{Chat, Message, Role};
-use inshore_domain::{Capability, Delta, Event, FinishReason, Request, Step, Target, Task};
+use inshore_domain::{Capability, Delta, Event, FinishReason, Request, Step, Strategy, Target, Task};
 use inshore_policy::router::Agreement;
 use inshore_policy::verify::{self, Check, Failure, Seen};
 
@@ -14,7 +14,9 @@ use crate::account::Account;
 use crate::error::{RunError, RunErrorKind};
 use crate::execute::{self, Begun, StepFailed, call_with};
 use crate::half::{Gathered, Half, Happened};
+use crate::learn::{self, told};
 use crate::leg::Leg;
+use crate::lesson::{Found, Known, Lesson, family};
 use crate::registry::{Registered, Registry};
 use crate::settle::Running;
 
@@ -24,18 +26,22 @@ const SECOND_TEMPERATURE: f32 = 0.7;
 const JUDGED: usize = 6_000;
 
 /// Has the steps answer in order until one answer is kept. The last one is not checked: there is no other.
-pub(crate) async fn begin(running: Running, registry: &Registry) -> Result<Begun, RunError> {
+pub(crate) async fn begin(mut running: Running, registry: &Registry) -> Result<Begun, RunError> {
     let account = running.account.clone();
     let steps = running.decision.steps.clone();
     let checks = checks(&account, registry);
     let mut last_error = None;
-    let mut spare: Option<(Half, Failure)> = None;
+    let mut spare: Option<(Half, Option<Known>, String)> = None;
     for (place, step) in steps.iter().enumerate() {
         let Some(entry) = registry.get(&step.target) else { continue };
-        let last = place + 1 == steps.len();
-        let request = if last { account.request.clone() } else { asked(&account, &entry.target, &checks) };
-        let leg = match call_with(&account, entry, last, &request).await {
-            Ok(leg) if last => return Ok(Begun::new(running, leg)),
+        let others = steps.get(place + 1..).unwrap_or_default();
+        let request =
+            if others.is_empty() { account.request.clone() } else { asked(&account, &entry.target, &checks) };
+        let leg = match call_with(&account, entry, others.is_empty(), &request).await {
+            Ok(leg) if others.is_empty() => {
+                running.lesson = spare.and_then(|(_, known, _)| Some(escalated(known?)));
+                return Ok(Begun::new(running, leg));
+            }
             Ok(leg) => leg,
             Err(StepFailed { error, go_on }) => {
                 last_error = Some(error);
@@ -50,26 +56,78 @@ pub(crate) async fn begin(running: Running, registry: &Registry) -> Result<Begun
                 continue;
             }
         };
-        let others = steps.get(place + 1..).unwrap_or_default();
-        match judge(&account, registry, entry, others, &checks, &half.gathered).await {
-            Ok(()) => return kept(running, half).await,
-            Err(failure) => {
-                account.step_failed(&step.target, &format!("its answer was not kept: {failure}"));
-                spare = Some((half, failure));
+        match weigh(&account, registry, entry, others, &checks, &half.gathered).await {
+            Ok(known) => {
+                running.lesson = known.map(|known| Lesson::Kept(Box::new(known)));
+                return kept(running, half).await;
+            }
+            Err((known, why)) => {
+                account.step_failed(&step.target, &format!("its answer was not kept: {why}"));
+                spare = Some((half, known, why));
             }
         }
     }
     // A doubtful answer that says so is more than none.
-    if let Some((half, failure)) = spare {
-        account.note(format!("no other target answered, so this answer is given although {failure}"));
+    if let Some((half, known, why)) = spare {
+        account.note(format!("no other target answered, so this answer is given although {why}"));
+        running.lesson = known.map(|known| Lesson::Kept(Box::new(known)));
         return kept(running, half).await;
     }
     let gone = || RunError::new(RunErrorKind::NoTarget, "no target answered");
     Err(execute::fail(running, last_error.unwrap_or_else(gone)).await)
 }
 
+fn escalated(known: Known) -> Lesson {
+    Lesson::Escalated(Box::new(known), Default::default())
+}
+
+/// Whether an answer is kept: checks first, then what was learned, where the feature declares a risk. With what can be learned of it.
+///
+/// # Errors
+/// Why it is not kept. Of an answer that failed a check nothing can be learned: none like it is ever judged.
+async fn weigh(
+    account: &Arc<Account>,
+    registry: &Registry,
+    entry: &Registered,
+    others: &[Step],
+    checks: &[Check],
+    gathered: &Gathered,
+) -> Result<Option<Known>, (Option<Known>, String)> {
+    let found = judge(account, registry, entry, others, checks, gathered)
+        .await
+        .map_err(|failure| (None, failure.to_string()))?;
+    let Some(next) = others.first() else { return Ok(None) };
+    let pair = (&entry.target.id, &next.target);
+    let Some(known) = Known::of(account, registry, pair, gathered, &found) else { return Ok(None) };
+    match known.judged(account, registry) {
+        None => Ok(Some(known)),
+        Some(Ok(reason)) => {
+            account.note(format!("the answer of `{}` was kept: {reason}", entry.target.id));
+            Ok(Some(known))
+        }
+        Some(Err(reason)) => Err((Some(known), told(reason))),
+    }
+}
+
+/// Says that an answer is not judged, where its feature declares a risk and there is nobody else to ask.
+pub(crate) fn note_unjudged(running: &Running, registry: &Registry) {
+    let (account, steps) = (&running.account, &running.decision.steps);
+    let Some(risk) = learn::risk(account, registry) else { return };
+    let ([step], Some(Strategy::Cascade)) = (steps.as_slice(), account.facts.strategy) else { return };
+    let Some(family) = family(&account.request) else { return };
+    let (labels, needed) = account.shared.learning.labels(risk, family, &step.target);
+    let few = match labels < needed {
+        true => format!("; there are too few labels: {labels} of {needed}"),
+        false => String::new(),
+    };
+    let target = &step.target;
+    account.note(format!(
+        "no other target may be asked, so the answer of `{target}` is given without being held to a risk of {risk}{few}"
+    ));
+}
+
 /// What the answers must stand up to: as the feature declares, or what is usual.
-fn checks(account: &Account, registry: &Registry) -> Vec<Check> {
+pub(crate) fn checks(account: &Account, registry: &Registry) -> Vec<Check> {
     let features = &registry.prepared().rules().settings().features;
     let feature = account.request.hints.feature.as_deref().and_then(|name| features.get(name));
     feature.and_then(|feature| feature.checks.clone()).unwrap_or_else(|| verify::usual(&account.request))
@@ -129,7 +187,7 @@ async fn kept(running: Running, half: Half) -> Result<Begun, RunError> {
     }
 }
 
-/// Whether an answer is kept.
+/// Whether an answer stands up to the checks.
 async fn judge(
     account: &Arc<Account>,
     registry: &Registry,
@@ -137,22 +195,32 @@ async fn judge(
     others: &[Step],
     checks: &[Check],
     gathered: &Gathered,
-) -> Result<(), Failure> {
-    let (calls, logprobs) = (calls(gathered), logprobs(gathered));
-    let reason = gathered.reason.unwrap_or(FinishReason::Stop);
-    let seen = Seen { text: &gathered.text, calls: &calls, reason, logprobs: &logprobs };
-    if verify::verify(checks, &account.request, &seen)? {
-        return Ok(());
+) -> Result<Found, Failure> {
+    let mut found = look(account, checks, gathered)?;
+    if found.sound {
+        return Ok(found);
     }
     for check in checks.iter().filter(|check| check.needs_model()) {
         let why = match check {
-            Check::Agreement => agrees(account, registry, entry, others, gathered).await,
+            Check::Agreement => {
+                let agreed = agrees(account, registry, entry, others, gathered).await;
+                agreed.map(|second| found.others.extend(second))
+            }
             Check::SelfJudged(percent) => finds_itself_right(account, entry, *percent, gathered).await,
             _ => Ok(()),
         };
         why.map_err(|why| Failure { check: check.clone(), why })?;
     }
-    Ok(())
+    Ok(found)
+}
+
+/// What the checks say that ask nobody.
+pub(crate) fn look(account: &Account, checks: &[Check], gathered: &Gathered) -> Result<Found, Failure> {
+    let (calls, logprobs) = (calls(gathered), logprobs(gathered));
+    let reason = gathered.reason.unwrap_or(FinishReason::Stop);
+    let seen = Seen { text: &gathered.text, calls: &calls, reason, logprobs: &logprobs };
+    let sound = verify::verify(checks, &account.request, &seen)?;
+    Ok(Found { sound, others: Vec::new() })
 }
 
 /// Tools that an answer calls.
@@ -191,27 +259,27 @@ fn costs_nothing(target: &Target) -> bool {
 }
 
 /// Has another model of the device answer too, or this one again, and compares. Where a second answer would cost something, or cannot
-/// be had, nothing is found.
+/// be had, nothing is found. Gives the second answer.
 async fn agrees(
     account: &Arc<Account>,
     registry: &Registry,
     entry: &Registered,
     others: &[Step],
     gathered: &Gathered,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     let free = |step: &&Step| registry.get(&step.target).is_some_and(|entry| costs_nothing(&entry.target));
     let other = others.iter().find(free).and_then(|step| registry.get(&step.target));
     let (second, request) = match other {
         Some(other) => (other, account.request.clone()),
         None if costs_nothing(&entry.target) => (entry, drawn_again(account)),
-        None => return Ok(()),
+        None => return Ok(None),
     };
     let called = call_with(account, second, false, &request).await;
-    let Ok(leg) = called else { return Ok(()) };
-    let Ok(again) = whole(leg).await else { return Ok(()) };
+    let Ok(leg) = called else { return Ok(None) };
+    let Ok(again) = whole(leg).await else { return Ok(None) };
     let agreement = Agreement::of(&gathered.text, &[again.gathered.text.as_str()]);
     if agreement.confirmed_by(1) {
-        return Ok(());
+        return Ok(Some(again.gathered.text));
     }
     Err(format!("a second answer, of `{}`, comes to something else", second.target.id))
 }

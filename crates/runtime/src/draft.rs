@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inshore_domain::Plain;
+use inshore_domain::{Plain, TargetId};
 
 use crate::account::Account;
+use crate::cascade;
 use crate::error::{RunError, RunErrorKind};
 use crate::execute::{self, Begun};
 use crate::half::{Half, Happened};
+use crate::lesson::{Known, Lesson, Said};
 use crate::registry::Registry;
 use crate::settle::Running;
 
@@ -19,6 +21,12 @@ use crate::settle::Running;
 pub(crate) struct Pair {
     pub(crate) draft: Half,
     pub(crate) better: Half,
+    registry: Arc<Registry>,
+    /// Who the better answer is asked of first.
+    next: Option<TargetId>,
+    /// What is known of the draft, once it is whole.
+    known: Option<Known>,
+    weighed: bool,
 }
 
 impl Pair {
@@ -27,12 +35,42 @@ impl Pair {
         let (first, others) = running.decision.steps.split_at(running.decision.steps.len().min(1));
         let account = &running.account;
         let draft = Half::begin(account, first, registry);
-        Self { draft, better: Half::begin(account, others, registry) }
+        let better = Half::begin(account, others, registry);
+        let next = others.first().map(|step| step.target.clone());
+        Self { draft, better, registry: registry.clone(), next, known: None, weighed: false }
     }
 
     /// Why neither will answer, where that is so: what the better one said, for it was the last hope.
     pub(crate) fn failure(&self) -> Option<RunError> {
         self.draft.failure().and_then(|_| self.better.failure()).cloned()
+    }
+
+    /// Looks at the draft once it is whole. Where the feature declares a risk and the draft is within it, the better answer is given up,
+    /// unless it has begun.
+    pub(crate) fn weigh(&mut self, account: &Account) {
+        if self.weighed || !self.draft.complete() || self.better.failure().is_some() {
+            return;
+        }
+        self.weighed = true;
+        let registry = &*self.registry;
+        let checks = cascade::checks(account, registry);
+        let Ok(found) = cascade::look(account, &checks, &self.draft.gathered) else { return };
+        let (Some(leg), Some(next)) = (self.draft.leg(), &self.next) else { return };
+        let pair = (&leg.target.id, next);
+        let Some(known) = Known::of(account, registry, pair, &self.draft.gathered, &found) else { return };
+        if let Some(Ok(reason)) = known.judged(account, registry)
+            && !self.better.gathered.begun
+        {
+            let message = format!("it was there first, and {reason}");
+            self.better.give_up(RunError::new(RunErrorKind::OutOfPatience, message));
+        }
+        self.known = Some(known);
+    }
+
+    /// What can be learned of the draft, if it is the answer and if it is not.
+    pub(crate) fn lesson(&mut self, kept: bool) -> Option<Lesson> {
+        let known = Box::new(self.known.take()?);
+        Some(if kept { Lesson::Kept(known) } else { Lesson::Escalated(known, Said::default()) })
     }
 
     /// Waits until one of the two has been accepted.
@@ -85,7 +123,7 @@ pub(crate) fn replace_draft(running: &Running, pair: &Pair) {
 
 /// The answer for a caller that can take only one text: the better one from its first piece on, or the draft where the feature says so
 /// or there is no better one.
-pub(crate) async fn begin_plain(running: Running, registry: &Arc<Registry>) -> Result<Begun, RunError> {
+pub(crate) async fn begin_plain(mut running: Running, registry: &Arc<Registry>) -> Result<Begun, RunError> {
     if running.account.facts.hybrid.plain == Plain::Draft {
         return execute::begin(running, registry).await;
     }
@@ -103,6 +141,7 @@ pub(crate) async fn begin_plain(running: Running, registry: &Arc<Registry>) -> R
     } else {
         drop(keep_draft(&running, &pair))
     }
+    running.lesson = pair.lesson(!better);
     let leg = if better { pair.better.into_leg() } else { pair.draft.into_leg() };
     match leg {
         Some(leg) => Ok(Begun::new(running, leg)),
@@ -134,6 +173,7 @@ async fn settle_on_one(running: &Running, pair: &mut Pair) -> Result<(), RunErro
         if let Some(error) = pair.failure() {
             return Err(error);
         }
+        pair.weigh(&account);
         let draft_there = pair.draft.leg().is_some();
         if draft_there && !patient {
             pair.better.give_up(too_late(account.facts.hybrid.patience));

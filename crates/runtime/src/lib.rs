@@ -2,8 +2,9 @@
 //!
 //! Layout: [`Runtime`] the door; `account` what the calls of a request share, `spend` what is set aside for them, `masked` what leaves
 //! in place of the request; `execute` runs the steps of a Decision, `hedge`, `draft`, `cascade` and `split` (with `delegate`) in other ways
-//! than one after the other; `leg` is one call that answers, `half` one of several; [`Answer`] the answer on its way to the caller, `revise` and `log` one
-//! that changes on the way, by what `patch` finds; `settle` the receipt; `report` what was spent; [`RetryPolicy`] when a call is made again;
+//! than one after the other; `leg` is one call that answers, `half` one of several; [`Answer`] the answer on its way to the caller,
+//! `revise` and `log` one that changes on the way, by what `patch` finds; `lesson` what can be learned of an answer, `learn` what was
+//! learned of all, `statistics` how it is stored; `settle` the receipt; `report` what was spent; [`RetryPolicy`] when a call is made again;
 //! `health` what was seen of each target, `pace` how fast its answers were; `cache` answers that were given before; [`Sensor`] the state of
 //! the machine; [`Registry`] the targets there are.
 //!
@@ -24,7 +25,9 @@ mod execute;
 mod half;
 mod health;
 mod hedge;
+mod learn;
 mod leg;
+mod lesson;
 mod log;
 mod masked;
 mod pace;
@@ -37,6 +40,7 @@ mod sensor;
 mod settle;
 mod spend;
 mod split;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +58,7 @@ pub use answer::{Answer, AnswerStream};
 pub use cache::{CacheCounts, CacheSettings};
 pub use error::{RunError, RunErrorKind};
 pub use health::Measured;
+pub use learn::{Feedback, Heard, Learned};
 pub use log::{Entry, LogReader};
 pub use pace::{Pace, Quantiles};
 pub use registry::{Registered, Registry};
@@ -117,6 +122,7 @@ struct Shared {
     on_device: Depth,
     /// Answers that can be read again.
     logs: Logs,
+    learning: learn::Learning,
     tasks: TaskTracker,
 }
 
@@ -134,6 +140,7 @@ impl Runtime {
             sensor: ArcSwapOption::empty(),
             on_device: Depth::default(),
             logs: Logs::default(),
+            learning: learn::Learning::default(),
             tasks: TaskTracker::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -375,7 +382,10 @@ async fn begin(running: Running, registry: &Arc<Registry>) -> Result<Begun, RunE
             // What leaves has been chosen by then.
             None => execute::begin(running, registry).await,
         },
-        Strategy::Direct | Strategy::Fallback => execute::begin(running, registry).await,
+        Strategy::Direct | Strategy::Fallback => {
+            cascade::note_unjudged(&running, registry);
+            execute::begin(running, registry).await
+        }
     }
 }
 

@@ -114,12 +114,13 @@ impl Writer {
             if let Some(error) = pair.failure() {
                 return Err(error);
             }
+            pair.weigh(&account);
             // With no draft to fall back on, the other answer is waited for as any answer is.
             if !patient && pair.draft.leg().is_some() && pair.better.failure().is_none() {
                 pair.better.give_up(draft::too_late(account.facts.hybrid.patience));
             }
             if pair.draft.complete() && pair.better.failure().is_some() {
-                return self.keep_draft(&pair);
+                return self.keep_draft(&mut pair);
             }
         }
     }
@@ -152,6 +153,7 @@ impl Writer {
             }
         }
         draft::replace_draft(&self.running, &pair);
+        self.running.lesson = pair.lesson(false);
         self.finalise(&pair.better, None)
     }
 
@@ -168,16 +170,17 @@ impl Writer {
         }
         self.begun(&pair.draft, Part::Draft)?;
         self.replace_text(&pair.draft.gathered.text)?;
-        self.keep_draft(&pair)
+        self.keep_draft(&mut pair)
     }
 
     /// The draft is the answer: what it held back, because a draft may not do it, is done now.
-    fn keep_draft(&mut self, pair: &Pair) -> Result<(), RunError> {
+    fn keep_draft(&mut self, pair: &mut Pair) -> Result<(), RunError> {
         for event in &pair.draft.gathered.events {
             if let Event::Delta { delta: Delta::ToolCall { .. } | Delta::ToolArguments { .. }, .. } = event {
                 self.pass(event)?;
             }
         }
+        self.running.lesson = pair.lesson(true);
         let why = draft::keep_draft(&self.running, pair);
         self.finalise(&pair.draft, Some(why))
     }

@@ -14,6 +14,7 @@ use inshore_store::Store;
 use crate::account::Account;
 use crate::cache::{Entered, Kept, Lead};
 use crate::error::{RunError, RunErrorKind};
+use crate::lesson::Lesson;
 
 /// What is known of a request while it runs; becomes its receipt.
 pub(crate) struct Running {
@@ -30,6 +31,8 @@ pub(crate) struct Running {
     pub(crate) replay: Option<Replay>,
     /// The answer will be kept there.
     pub(crate) lead: Option<Lead>,
+    /// What there is to learn of it.
+    pub(crate) lesson: Option<Lesson>,
     /// The receipt has been handed to the store, or none is due.
     pub(crate) settled: bool,
 }
@@ -53,6 +56,7 @@ impl Running {
             first_token: None,
             replay: None,
             lead: None,
+            lesson: None,
             settled: false,
         }
     }
@@ -139,6 +143,9 @@ impl Running {
         if let Some(lead) = &mut self.lead {
             lead.record(event);
         }
+        if let Some(lesson) = &mut self.lesson {
+            lesson.take(event);
+        }
         match event {
             Event::Delta { .. } | Event::Wire(_) => self.note_first_token(),
             Event::Finished { reason, .. } if *reason != FinishReason::Length => self.note_first_token(),
@@ -152,8 +159,13 @@ impl Running {
 
     /// Writes the receipt; returns when it is committed.
     pub(crate) async fn settle(mut self, outcome: Outcome) -> Result<(), RunError> {
+        let learnt = self.lesson.take().and_then(|lesson| lesson.end(&self, &outcome));
         let (receipt, closings) = self.receipt(outcome);
-        commit(self.account.shared.store.clone(), receipt, closings).await
+        commit(self.account.shared.store.clone(), receipt, closings).await?;
+        if let Some(learnt) = learnt {
+            learnt.keep(&self.account);
+        }
+        Ok(())
     }
 
     /// Ends without a receipt: nothing was answered and nothing left the device.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use inshore_domain::{Plain, Prefer, Profile, Sensitivity, Split, Strategy};
+use inshore_policy::router::{BadRisk, Declared};
 use inshore_policy::verify::{Check, MOST_CHECKS};
 use inshore_policy::{Feature, Features, Misses, Objective};
 use inshore_runtime::CacheSettings;
@@ -96,6 +97,7 @@ pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
             .maybe("strategy", |reader, path| one_of(reader, path, &strategies))
             .unwrap_or(preset.strategy),
         checks: reader.maybe("checks", checks).or(preset.checks),
+        risk: reader.maybe("risk", risk).unwrap_or(preset.risk),
         patience: reader.maybe("patience", Reader::duration).or(preset.patience),
         plain: reader.maybe("plain", |reader, path| reader.choice(path, &plains)).or(preset.plain),
         split: reader.maybe("split", |reader, path| reader.choice(path, &splits)).or(preset.split),
@@ -107,6 +109,12 @@ pub(super) fn one(reader: &mut Reader<'_>, preset: Feature) -> Feature {
             .maybe("max_output", |reader, path| reader.whole(path, 1, u32::MAX))
             .or(preset.max_output_tokens),
     }
+}
+
+/// A declared risk.
+fn risk(reader: &mut Reader<'_>, path: &str) -> Option<Declared> {
+    let parsed = reader.text(path).parse();
+    parsed.map_err(|error: BadRisk| reader.wrong(path, error.to_string(), None)).ok()
 }
 
 /// The checks of a cascade, each by its name.

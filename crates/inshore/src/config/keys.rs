@@ -107,6 +107,7 @@ pub(super) const FEATURE: [&str; 15] = [
     "profile",
     "strategy",
     "checks",
+    "risk",
     "patience",
     "plain",
     "split",

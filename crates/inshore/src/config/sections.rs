@@ -54,6 +54,7 @@ fn entries(feature: &Feature) -> Vec<(&'static str, Value)> {
             "checks",
             checks.map(|checks| Value::Array(checks.iter().map(|check| text(&check.to_string())).collect())),
         ),
+        ("risk", feature.risk.map(|risk| Value::String(risk.to_string()))),
         ("patience", feature.patience.map(|patience| Value::String(values::written(patience)))),
         ("plain", feature.plain.map(|plain| text(plain.as_str()))),
         ("split", feature.split.map(|split| text(split.as_str()))),

@@ -96,6 +96,7 @@ impl Daemon {
         };
         daemon.set_settings(config)?;
         daemon.set_targets(config).await?;
+        daemon.runtime.learn().await.context("cannot read the labels")?;
         let sockets = sockets(&config.server, paths).await?;
         Ok((daemon, sockets))
     }
@@ -245,6 +246,9 @@ impl Daemon {
         }
         if let Err(error) = self.set_targets(&config).await {
             return tracing::error!("the targets stay as they are: {error:#}");
+        }
+        if let Err(error) = self.runtime.learn().await {
+            tracing::error!(%error, "the labels could not be read");
         }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
         tracing::info!("models and targets were read again; other settings count from the next start");

@@ -199,7 +199,7 @@ impl Cell {
 }
 
 /// How many labels there must be until the tested part of them can show the risk, if all are kept and none is an error.
-fn needed(risk: Risk) -> u32 {
+pub fn needed(risk: Risk) -> u32 {
     let fewest = u64::from(risk.fewest_labels());
     let of = |every: usize| {
         let every = every as u64;

@@ -10,6 +10,7 @@
 
 pub mod agreement;
 mod cell;
+mod declared;
 mod elementary;
 pub mod family;
 pub mod logistic;
@@ -24,7 +25,8 @@ use std::fmt;
 use inshore_domain::TargetId;
 
 pub use agreement::Agreement;
-pub use cell::{Basis, Cell, FIT_FROM, FITTING, Label, MOST_LABELS, Outcome, PILOT};
+pub use cell::{Basis, Cell, FIT_FROM, FITTING, Label, MOST_LABELS, Outcome, PILOT, needed};
+pub use declared::{BadRisk, Declared};
 pub use family::{Family, Prompt};
 pub use logistic::{Model, ModelId};
 pub use report::{Bin, CellReport, Counts, Share};

@@ -7,6 +7,7 @@ mod chunks;
 mod draft;
 mod endpoints;
 mod hedge;
+mod learn;
 mod masked;
 mod road;
 mod scripted;

@@ -112,6 +112,7 @@ fn any_feature() -> impl Strategy<Value = Feature> {
             split: plain.map(|split| Split::ALL[split % Split::ALL.len()]),
             prefer: prefer.map(|prefer| Prefer::ALL[prefer]),
             stays_here,
+            risk: plain.map(|_| "0.5%".parse().unwrap()),
             mask: stays_here,
             regions,
             max_output_tokens: most,
