@@ -31,6 +31,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/inshore/v1/spend/what-if", get(native::what_if))
         .route("/inshore/v1/spend/doubts", get(native::doubts))
         .route("/inshore/v1/spend/reconcile", post(native::reconcile))
+        .route("/inshore/v1/feedback", post(native::feedback))
+        .route("/inshore/v1/router", get(native::router))
         .route("/inshore/v1/shutdown", post(native::shutdown))
         .route("/inshore/v1/models/refresh", post(native::refresh_models))
         .fallback(unknown)

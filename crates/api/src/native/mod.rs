@@ -3,6 +3,7 @@
 //! JSON in and out; errors are RFC 9457 problem details with `code` and `hint`. The same bearer token as everywhere.
 
 mod decision;
+mod feedback;
 mod generate;
 mod pace;
 mod receipt;
@@ -26,6 +27,7 @@ use crate::fault::{Fault, json};
 use crate::gate::Caller;
 use crate::openai::settled;
 
+pub(crate) use feedback::{feedback, router};
 pub(crate) use generate::{generate, resume};
 use pace::WirePaces;
 pub(crate) use spend::{doubts, reconcile, spend, what_if};

@@ -95,3 +95,32 @@ async fn an_answer_that_was_given_before_says_so() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn feedback_is_taken_for_receipts_that_there_are() {
+    let script = || Ok(vec![text(0, "Hello."), finished(FinishReason::Stop), usage()]);
+    let server = start(Box::new(move |_| script())).await;
+    let answer = server.post("/v1/chat/completions", CHAT).await;
+    let id = answer.header("x-inshore-receipt").expect("a receipt").to_owned();
+    let mut shown = String::new();
+    let unknown = "rcpt_00000000000000000000000000";
+    for (receipt, said) in [
+        (id.as_str(), r#""rating":"good""#),
+        (&id, r#""retried":true"#),
+        (unknown, r#""rating":"bad""#),
+        ("nonsense", r#""rating":"bad""#),
+        (&id, r#""rating":"fine""#),
+        (&id, r#""rating":"bad","retried":true"#),
+        (&id, r#""retried":false"#),
+        (&id, r#""stars":5"#),
+    ] {
+        let reply =
+            server.post("/inshore/v1/feedback", &format!(r#"{{"receipt":"{receipt}",{said}}}"#)).await;
+        let receipt = if receipt == id { "the receipt" } else { receipt };
+        shown.push_str(&format!("{receipt} {said}\n{} {}\n", reply.status, reply.body));
+    }
+    let router = server.get("/inshore/v1/router").await;
+    shown.push_str(&format!("{} {}\n", router.status, router.body));
+    settings().bind(|| assert_snapshot!("feedback", shown));
+    server.stop().await;
+}
