@@ -12,6 +12,7 @@ mod doctor;
 mod model;
 mod policy;
 mod receipt;
+mod router;
 mod secret;
 mod serve;
 mod service;
@@ -88,6 +89,8 @@ enum Command {
     Policy(policy::Args),
     /// Show what was spent, on what, and what the device saved
     Spend(spend::Args),
+    /// Show what was learned about which answers of smaller models are kept
+    Router(router::Args),
     /// Show the running daemon, its targets and loaded models
     Status(status::Args),
     /// Look at this installation: hardware, sandbox, models, config, and what would be chosen
@@ -180,6 +183,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Advise(args) => advise::run(&context, &args),
         Command::Policy(args) => policy::run(&context, &args),
         Command::Spend(args) => spend::run(&context, &args),
+        Command::Router(args) => router::run(&context, &args),
         Command::Status(args) => status::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::home::{Home, INSHORE};
 
 /// Every command, as a path of words.
-const COMMANDS: [&[&str]; 40] = [
+const COMMANDS: [&[&str]; 42] = [
     &[],
     &["serve"],
     &["chat"],
@@ -36,6 +36,8 @@ const COMMANDS: [&[&str]; 40] = [
     &["spend", "what-if"],
     &["spend", "doubts"],
     &["spend", "reconcile"],
+    &["router"],
+    &["router", "report"],
     &["token"],
     &["token", "create"],
     &["token", "list"],
