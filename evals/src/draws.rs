@@ -54,7 +54,7 @@ pub(crate) fn run(set: &Set, view: View, labels: usize, risk: Risk, draws: u32) 
 /// The largest score up to which the labels have no more errors than the risk, without asking how sure that is. On labels that the model was not
 /// trained on, which is the kindest form of it.
 fn naive(basis: &Basis, labels: &[Label], risk: Risk) -> f64 {
-    let unseen = |at: usize| matches!(basis, Basis::Prior) || at % FITTING != 0;
+    let unseen = |at: usize| matches!(basis, Basis::Prior) || !at.is_multiple_of(FITTING);
     let mut scored: Vec<(f64, bool)> = labels
         .iter()
         .enumerate()

@@ -100,7 +100,7 @@ pub(super) const CAP: [&str; 9] =
     ["id", "limit", "per", "warn_percent", "app", "user", "organisation", "feature", "target"];
 
 /// Keys of one `[features.NAME]`.
-pub(super) const FEATURE: [&str; 15] = [
+pub(super) const FEATURE: [&str; 16] = [
     "latency",
     "sensitivity",
     "quality",
