@@ -40,6 +40,31 @@ pub enum Family {
     Chat,
 }
 
+/// Words of tasks about code.
+const CODE: [&str; 10] =
+    ["function", "code", "python", "javascript", "typescript", "rust", "sql", "regex", "refactor", "bug"];
+
+/// Words of tasks that ask for a number.
+const MATH: [&str; 17] = [
+    "how many",
+    "how much",
+    "how long",
+    "how far",
+    "how old",
+    "calculate",
+    "compute",
+    "what percent",
+    "percentage",
+    "solve",
+    "evaluate",
+    "find",
+    "average",
+    "total",
+    "sum",
+    "what is",
+    "probability",
+];
+
 impl Family {
     /// All, in the order in which they are tried.
     pub const ALL: [Family; 10] = [
@@ -85,7 +110,6 @@ impl Family {
         Self::ALL.into_iter().find(|family| family.fits(&ends, &has)).unwrap_or(Self::Chat)
     }
 
-    #[expect(clippy::too_many_lines, reason = "a list of words for each family")]
     fn fits(self, ends: &str, has: &dyn Fn(&[&str]) -> bool) -> bool {
         match self {
             Self::ToolCall => false,
@@ -95,43 +119,14 @@ impl Family {
             Self::MultipleChoice => choices(ends) >= 3,
             Self::Code => {
                 ends.contains("```")
-                    || has(&[
-                        "function",
-                        "code",
-                        "python",
-                        "javascript",
-                        "typescript",
-                        "rust",
-                        "sql",
-                        "regex",
-                        "refactor",
-                        "bug",
-                    ])
+                    || has(&CODE)
                     || ["fn ", "def ", "#include", "class ", "public static", "SELECT "]
                         .iter()
                         .any(|sign| ends.lines().any(|line| line.trim_start().starts_with(sign)))
             }
             Self::Math => {
                 let numbers = super::numbers::numbers(ends).count();
-                let asks = has(&[
-                    "how many",
-                    "how much",
-                    "how long",
-                    "how far",
-                    "how old",
-                    "calculate",
-                    "compute",
-                    "what percent",
-                    "percentage",
-                    "solve",
-                    "evaluate",
-                    "find",
-                    "average",
-                    "total",
-                    "sum",
-                    "what is",
-                    "probability",
-                ]);
+                let asks = has(&MATH);
                 ends.contains("\\frac") || ends.contains("\\sqrt") || (numbers >= 2 && asks)
             }
             Self::Translate => has(&["translate", "translation", "übersetze", "traduire", "traduce"]),

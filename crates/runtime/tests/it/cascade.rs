@@ -129,7 +129,7 @@ async fn a_model_that_doubts_its_own_answer_is_not_believed() {
 #[tokio::test]
 async fn a_doubtful_answer_that_says_so_is_more_than_none() {
     let refused = Script::Refuse(BackendErrorKind::Failed, 0);
-    let world = cascading(&[answer(&["I do not know."])], &[refused.clone()], &["refusal"]);
+    let world = cascading(&[answer(&["I do not know."])], std::slice::from_ref(&refused), &["refusal"]);
     let (said, receipt) = run(&world, asked(&world)).await;
     assert_eq!((said.as_str(), receipt.outcome), ("I do not know.", Outcome::Answered));
     assert!(receipt.notes[0].starts_with("no other target answered, so this answer is given although "));
