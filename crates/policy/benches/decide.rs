@@ -87,6 +87,7 @@ fn facts() -> Facts {
         groups: vec!["staff".into(), "premium".into()],
         profile: Profile::Realtime,
         sensitivity: Sensitivity::Internal,
+        leaving: None,
         findings: vec![Finding { kind: "email", span: 0..9, confidence: 90 }],
         prompt_tokens: 400,
         prompt_tokens_at_most: 3_000,
@@ -100,6 +101,7 @@ fn facts() -> Facts {
         egress: true,
         prefer: None,
         strategy: None,
+        hybrid: Default::default(),
         down: Vec::new(),
         failing: Vec::new(),
         first_token: [("device/inshore-default", 40), ("box/mid", 120), ("openai/gpt-5", 700)]

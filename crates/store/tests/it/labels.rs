@@ -12,7 +12,7 @@ use crate::sample::{at, close, open};
 
 fn statistics(number: u128) -> Statistics {
     let signals = number.to_le_bytes().to_vec();
-    let spared = (number % 2 == 0).then_some(Money { micros: 7, currency: Currency::USD });
+    let spared = (number.is_multiple_of(2)).then_some(Money { micros: 7, currency: Currency::USD });
     Statistics {
         family: "math".into(),
         device: TargetId("device/small".into()),

@@ -9,7 +9,7 @@ fn read(prompt: &str, answer: &str) -> Signals {
 /// Requests whose answers are errors when they say `bad`, and now and then otherwise.
 fn labels() -> Vec<(Signals, f64)> {
     let label = |i: u32| {
-        let bad = i % 3 == 0;
+        let bad = i.is_multiple_of(3);
         let error = bad != (i % 10 == 7);
         let word = if bad { "bad" } else { "good" };
         (read(&format!("number {i} is {word}"), &format!("{i}")), f64::from(u8::from(error)))
