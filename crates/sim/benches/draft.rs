@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use load::{Connection, Process, Server, millis, percentile};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// Of each kind in a round; a better answer takes 0.7 s, as a quick cloud does.
 const REQUESTS: usize = 15;
 
