@@ -63,7 +63,11 @@ impl Feature {
         }
         facts.egress &= !self.stays_here;
         facts.prefer = facts.prefer.or(self.prefer);
-        facts.strategy = facts.strategy.or(self.strategy);
+        // A feature that has documents split does so to keep the rest here: a request cannot ask for more to leave.
+        facts.strategy = match self.strategy {
+            Some(Strategy::Split) => self.strategy,
+            _ => facts.strategy.or(self.strategy),
+        };
         facts.hybrid.patience = self.patience.unwrap_or(facts.hybrid.patience);
         facts.hybrid.plain = self.plain.unwrap_or(facts.hybrid.plain);
     }
@@ -233,6 +237,17 @@ mod tests {
     use super::*;
     use crate::samples::facts;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_request_cannot_undo_that_a_feature_splits() {
+        use inshore_domain::Strategy as Steps;
+        let feature = |strategy| Feature { strategy: Some(strategy), ..Feature::default() };
+        for (own, expected) in [(Steps::Split, Steps::Split), (Steps::Cascade, Steps::Direct)] {
+            let mut facts = Facts { strategy: Some(Steps::Direct), ..crate::samples::facts("auto") };
+            feature(own).apply(&mut facts);
+            assert_eq!(facts.strategy, Some(expected));
+        }
+    }
 
     #[test]
     fn the_stricter_of_request_and_feature_counts() {
